@@ -1,0 +1,88 @@
+"""A cell: one point of a sweep, measured by one fresh process."""
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Kind = Literal["performance", "quality"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+Execution = Literal["whole"]
+Metric = Literal["content_loss", "style_loss", "lpips"]
+
+
+class Frozen(BaseModel):
+    """An immutable, closed model: unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MeasureSettings(Frozen):
+    """How a performance cell is timed."""
+
+    warmup: int
+    min_repeats: int
+    max_repeats: int
+    target_ci: float
+    """Half width of the 95 % interval of the median latency, over the median, to stop at."""
+    cell_time_limit_s: float
+
+
+class QualitySettings(Frozen):
+    """What a quality cell computes, and on what."""
+
+    metrics: tuple[Metric, ...]
+    network: str
+    """Name of the reference network's weights, as `distill info` lists them."""
+    lpips_backbone: str
+    """``cache`` (torch's), ``download``, or the path of a file with AlexNet's feature layers."""
+    max_pairs: int
+
+
+class Cell(Frozen):
+    """Everything that a worker needs to know to measure one point.
+
+    Sizes are in pixels. For a performance cell ``content`` and ``style`` are one image each
+    (``builtin`` or a file); for a quality cell they are all the images, which are paired.
+    """
+
+    kind: Kind
+    model: str
+    execution: Execution
+    precision: Precision
+    device: str
+    width: int
+    height: int
+    style_width: int
+    style_height: int
+    memory_cap_bytes: int | None
+    alpha: float
+    seed: int
+    threads: int | None
+    content: tuple[str, ...]
+    style: tuple[str, ...]
+    measure: MeasureSettings
+    quality: QualitySettings | None = None
+    weights_digest: str
+    code_version: str
+
+    @property
+    def megapixels(self) -> float:
+        """Content size in millions of pixels."""
+        return self.width * self.height / 1e6
+
+    @property
+    def id(self) -> str:
+        """Hash of what defines the cell: 12 hexadecimal digits.
+
+        How often it is timed does not define it; the device's type does, its index does not.
+        """
+        defining = self.model_dump(mode="json", exclude={"measure", "device"})
+        defining["device_type"] = self.device.partition(":")[0]
+        return hashlib.sha256(json.dumps(defining, sort_keys=True).encode()).hexdigest()[:12]
+
+    def label(self) -> str:
+        """Short text for tables and progress: what sets this cell apart."""
+        what = f"{self.model} {self.execution} {self.precision} {self.width}x{self.height}"
+        return what if self.kind == "performance" else f"{what} quality"

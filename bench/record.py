@@ -1,0 +1,125 @@
+"""A record: what one cell gave, flat, with units in the names. The file format of a run."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION = 1
+
+Status = Literal[
+    "ok", "out_of_memory", "timeout", "crashed", "unsupported", "skipped", "predicted"
+]
+FAILED: frozenset[str] = frozenset({"out_of_memory", "timeout", "crashed"})
+"""Statuses that `--retry-failed` repeats."""
+
+
+class Record(BaseModel):
+    """One cell's result. Absent values are null; ``MB`` is 10^6 bytes; ``ms`` are milliseconds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    repeat: int = 0
+
+    # what was measured
+    kind: Literal["performance", "quality"]
+    model: str
+    method: str
+    family: str
+    ratio: int
+    execution: str
+    precision: str
+    device: str
+    width: int
+    height: int
+    megapixels: float
+    style_width: int
+    style_height: int
+    alpha: float
+    seed: int
+    threads: int | None = None
+    content: list[str]
+    style: list[str]
+    memory_cap_mb: float | None = None
+    memory_cap_mechanism: str | None = None
+    code_version: str
+
+    # the model
+    weights: Literal["trained", "random"] | None = None
+    weights_detail: str | None = None
+    weights_digest: str | None = None
+    parameters: int | None = None
+    storage_mb: float | None = None
+    """Parameters in the cell's precision."""
+    gmacs: float | None = None
+    """Multiply-accumulates of the convolutions for the content image, in 10^9."""
+    gflops: float | None = None
+    """Twice ``gmacs``."""
+
+    # how it ended
+    status: Status
+    reason_code: str | None = None
+    """``cuda_allocator``, ``host_allocator``, ``killed``, ``exception``, ``time_limit``,
+    ``run_time_limit``, ``random_weights``, ``precision``, ..."""
+    reason: str | None = None
+    """One sentence for a person."""
+    requested_mb: float | None = None
+    free_mb: float | None = None
+    signal: int | None = None
+    estimate_s: float | None = None
+    """Predicted time of one pass, where that decided (extrapolated, not measured)."""
+    started_at: str | None = None
+    duration_s: float | None = None
+
+    # latency: content image in memory to stylised image in memory
+    latency_ms: float | None = None
+    """Median wall time of one pass."""
+    latency_ci_low_ms: float | None = None
+    latency_ci_high_ms: float | None = None
+    latency_samples_ms: list[float] | None = None
+    latency_outliers: list[int] | None = None
+    """Positions in ``latency_samples_ms`` beyond Tukey's outer fences; they are kept."""
+    repeats: int | None = None
+    warmup: int | None = None
+    converged: bool | None = None
+    """Whether the interval reached the target before a limit was met."""
+    device_latency_ms: float | None = None
+    """Median of CUDA event times; null on CPU."""
+    device_samples_ms: list[float] | None = None
+    throughput_mp_s: float | None = None
+    """Content megapixels per second, back to back, no synchronisation between passes."""
+    load_ms: float | None = None
+    """Cold start: building the networks and reading the weights."""
+    first_call_ms: float | None = None
+    """Cold start: the first pass."""
+    style_encode_ms: float | None = None
+    content_load_ms: float | None = None
+    """Reading (or generating) and resizing the content."""
+    style_load_ms: float | None = None
+
+    # memory: the peak of one pass
+    peak_allocated_mb: float | None = None
+    """CUDA: PyTorch's allocator, tensors."""
+    peak_reserved_mb: float | None = None
+    """CUDA: PyTorch's allocator, with its cache."""
+    peak_device_mb: float | None = None
+    """CUDA: by NVML, context included."""
+    peak_rss_growth_mb: float | None = None
+    """CPU: peak resident set over what stood before the first pass."""
+
+    # quality: means over the pairs
+    quality_network: str | None = None
+    quality_pairs: int | None = None
+    content_loss: float | None = None
+    style_loss: float | None = None
+    style_loss_relu1_1: float | None = None
+    style_loss_relu2_1: float | None = None
+    style_loss_relu3_1: float | None = None
+    style_loss_relu4_1: float | None = None
+    style_loss_relu5_1: float | None = None
+    lpips: float | None = None
+    metrics_absent: dict[str, str] | None = None
+    """Metric asked for and not computed: why."""
+    per_pair: list[dict[str, Any]] | None = None
+    """One entry a pair: content, style, image (path in the run folder) and every metric."""
