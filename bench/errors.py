@@ -1,17 +1,5 @@
-"""The errors a user can cause, and the exit code each ends a command with."""
+"""The errors a user can cause, under the name the benchmark's own code uses."""
 
+from distill.errors import EnvironmentUnfitError, UserError
 
-class UserError(Exception):
-    """Wrong use or bad input: exit code 2. One string per problem, each a whole, actionable line."""
-
-    exit_code = 2
-
-    def __init__(self, *problems: str) -> None:
-        self.problems = problems
-        super().__init__("\n".join(problems))
-
-
-class EnvironmentUnfitError(UserError):
-    """The machine cannot do what was asked (no such device, a missing extra): exit code 4."""
-
-    exit_code = 4
+__all__ = ["EnvironmentUnfitError", "UserError"]

@@ -65,10 +65,15 @@ def parse_size(text: object) -> Size:
     return size
 
 
+def _fullmatch(unit: str, text: object) -> re.Match[str] | None:
+    """A number and a unit's pattern, or None for anything else."""
+    return re.fullmatch(_NUMBER + unit, text.strip()) if isinstance(text, str) else None
+
+
 def parse_bytes(text: object) -> int:
     """``12GB`` (10^9) or ``12GiB`` (2^30) to bytes."""
     allowed = "an amount of memory is a number with MB, GB, MiB or GiB such as 12GB"
-    match = re.fullmatch(_NUMBER + r"\s*([A-Za-z]+)", text.strip()) if isinstance(text, str) else None
+    match = _fullmatch(r"\s*([A-Za-z]+)", text)
     if match is None or match[2].upper() not in _BYTE_UNITS:
         raise ValueError(f"{allowed}; got {text!r}")
     value = int(float(match[1]) * _BYTE_UNITS[match[2].upper()])
@@ -80,7 +85,7 @@ def parse_bytes(text: object) -> int:
 def parse_seconds(text: object) -> float:
     """``120s``, ``500ms``, ``2min`` or ``1h`` to seconds."""
     allowed = "a time is a number with ms, s, min or h such as 120s"
-    match = re.fullmatch(_NUMBER + r"\s*([a-z]+)", text.strip()) if isinstance(text, str) else None
+    match = _fullmatch(r"\s*([a-z]+)", text)
     if match is None or match[2] not in _TIME_UNITS:
         raise ValueError(f"{allowed}; got {text!r}")
     value = float(match[1]) * _TIME_UNITS[match[2]]
@@ -94,8 +99,9 @@ def parse_fraction(text: object) -> float:
     value: float | None = None
     if isinstance(text, int | float) and not isinstance(text, bool):
         value = float(text)
-    elif isinstance(text, str) and (match := re.fullmatch(_NUMBER + r"\s*%", text.strip())):
+    elif match := _fullmatch(r"\s*%", text):
         value = float(match[1]) / 100
     if value is None or not 0 < value <= 1:
-        raise ValueError(f"a fraction is a percentage such as 2% or a number in (0, 1]; got {text!r}")
+        allowed = "a fraction is a percentage such as 2% or a number in (0, 1]"
+        raise ValueError(f"{allowed}; got {text!r}")
     return value

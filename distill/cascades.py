@@ -1,0 +1,235 @@
+"""The networks of a named model: encoder and decoder of each stage, with their weights.
+
+Three sources: a folder in this project's layout (``stage{k}-encoder.safetensors`` and
+``stage{k}-decoder.safetensors``), a folder with the paper's published students (``{k}SE.pth`` and
+``{k}SD.pth``), or no folder: random weights, seeded, for measuring speed and memory only.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from distill.errors import UserError
+from distill.models import ModelSpec
+from distill.networks import (
+    STAGES,
+    Decoder,
+    Encoder,
+    count_macs_per_pixel,
+    count_parameters,
+    seed_weights,
+    student_widths,
+)
+from distill.weights import REGISTRY, load_named, read_tensors, sha256
+
+PUBLISHED_STAGE1_WIDTH = 24
+"""The published 16x students have 24 channels in stage 1 instead of 16."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One stage's networks, plain form, frozen, float32 on the CPU."""
+
+    encoder: Encoder
+    decoder: Decoder
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a model costs, known without building it."""
+
+    parameters: int
+    macs_per_pixel: float
+
+
+@dataclass(frozen=True)
+class CascadeNetworks:
+    """All stages of a model, in the order they run."""
+
+    pairs: tuple[Pair, ...]
+    weights: Literal["trained", "random"]
+    detail: str
+    """Where the weights come from, in words."""
+
+
+def model_widths(spec: ModelSpec, stage: int) -> tuple[int, ...]:
+    """Channels of blocks 1 to ``stage`` of a model's networks."""
+    widths = student_widths(spec.ratio)[:stage]
+    if stage == 1 and spec.weights and published_files(Path(spec.weights), (1,)):
+        return (PUBLISHED_STAGE1_WIDTH,)
+    return widths
+
+
+def architecture(spec: ModelSpec) -> Architecture:
+    """Parameters, and multiply-accumulates for each content pixel, over all stages."""
+    parameters, macs = 0, 0.0
+    for stage in spec.stages:
+        widths = model_widths(spec, stage)
+        parameters += sum(count_parameters(spec.family, widths, stage))
+        macs += sum(count_macs_per_pixel(spec.family, widths, stage))
+    return Architecture(parameters, macs)
+
+
+def published_files(folder: Path, stages: Sequence[int] = STAGES) -> list[tuple[Path, Path]]:
+    """The paper's encoder and decoder files of the stages in a folder; empty if it has none."""
+    pairs = [(folder / f"{k}SE.pth", folder / f"{k}SD.pth") for k in stages]
+    return pairs if any(path.exists() for pair in pairs for path in pair) else []
+
+
+def own_files(folder: Path, stages: Sequence[int] = STAGES) -> list[tuple[Path, Path]]:
+    """Encoder and decoder files of the stages in this project's layout; they may not exist."""
+    return [
+        (folder / f"stage{k}-encoder.safetensors", folder / f"stage{k}-decoder.safetensors")
+        for k in stages
+    ]
+
+
+def weights_files(spec: ModelSpec) -> list[tuple[Path, Path]]:
+    """The files that a model with a weights folder is read from, a pair for each stage.
+
+    Raises:
+        UserError: for a folder that is not there or does not hold all of them.
+    """
+    folder = Path(spec.weights or "")
+    if not folder.is_dir():
+        raise UserError(f"model {str(spec)!r}: there is no folder {spec.weights}")
+    pairs = published_files(folder, spec.stages)
+    if pairs and (spec.method, spec.family, spec.ratio) != ("wct", "vgg19", 16):
+        raise UserError(
+            f"model {str(spec)!r}: {folder} holds the paper's published students, which are "
+            f"'wct-vgg19-16x:{folder}'"
+        )
+    pairs = pairs or own_files(folder, spec.stages)
+    missing = [path.name for pair in pairs for path in pair if not path.is_file()]
+    if missing:
+        raise UserError(
+            f"model {str(spec)!r}: {folder} lacks {', '.join(missing)}; expected "
+            "stage{k}-encoder.safetensors and stage{k}-decoder.safetensors, or the paper's "
+            "{k}SE.pth and {k}SD.pth, for every stage k"
+        )
+    return pairs
+
+
+def weights_digest(spec: ModelSpec, *, seed: int = 0) -> str:
+    """What tells one set of weights from another: 16 hexadecimal digits."""
+    if spec.weights is None:
+        content = f"random {seed} {REGISTRY['vgg16-normalised'].digest}"
+    else:
+        content = " ".join(sha256(path) for pair in weights_files(spec) for path in pair)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def load_cascade(spec: ModelSpec, *, seed: int = 0) -> CascadeNetworks:
+    """Build a model's networks and read (or draw) their weights.
+
+    Args:
+        spec: the model.
+        seed: of the random weights, where no trained ones are named.
+
+    Raises:
+        UserError: for weights that are missing, unreadable or of another shape.
+    """
+    pairs = [_build(spec, stage) for stage in spec.stages]
+    if spec.weights is None:
+        detail = _draw(spec, pairs, seed)
+        return CascadeNetworks(tuple(map(_freeze, pairs)), "random", detail)
+    for pair, (encoder_file, decoder_file) in zip(pairs, weights_files(spec), strict=True):
+        _load(pair.encoder, encoder_file)
+        _load(pair.decoder, decoder_file)
+    return CascadeNetworks(tuple(map(_freeze, pairs)), "trained", f"read from {spec.weights}")
+
+
+def _freeze(pair: Pair) -> Pair:
+    pair.encoder.requires_grad_(False).eval()
+    pair.decoder.requires_grad_(False).eval()
+    return pair
+
+
+def _build(spec: ModelSpec, stage: int) -> Pair:
+    widths = model_widths(spec, stage)
+    return Pair(
+        Encoder(spec.family, widths, stage),
+        Decoder(spec.family, widths, stage, final_relu=spec.method == "wct"),
+    )
+
+
+def _draw(spec: ModelSpec, pairs: Sequence[Pair], seed: int) -> str:
+    for index, pair in enumerate(pairs):
+        seed_weights(pair.encoder, seed + 2 * index)
+        seed_weights(pair.decoder, seed + 2 * index + 1)
+    if (spec.family, spec.ratio) != ("vgg16", 1):
+        return f"random, seed {seed}"
+    teacher = load_named("vgg16-normalised").state_dict()
+    for pair in pairs:
+        own = pair.encoder.state_dict()
+        pair.encoder.load_state_dict({key: teacher[key] for key in own})
+    return f"encoders vgg16-normalised (embedded), decoders random, seed {seed}"
+
+
+def _load(network: nn.Module, path: Path) -> None:
+    tensors, _ = read_tensors(path)
+    state = {_own_name(key): value.float() for key, value in tensors.items()}
+    embedding = {key for key in state if key.startswith("embedding")}
+    wanted = network.state_dict()
+    for key in sorted(wanted.keys() | (state.keys() - embedding)):
+        if key not in state:
+            raise UserError(f"{path}: has no tensor {key!r}; it holds {', '.join(state)}")
+        if key not in wanted:
+            raise UserError(f"{path}: has a tensor {key!r} that this network has no place for")
+        if state[key].shape != wanted[key].shape:
+            raise UserError(
+                f"{path}: {key} is {tuple(state[key].shape)} where the model has "
+                f"{tuple(wanted[key].shape)}; is it of another ratio or stage?"
+            )
+    network.load_state_dict({key: state[key] for key in wanted})
+
+
+def _own_name(key: str) -> str:
+    """``conv21.weight`` to ``conv2_1.weight``, ``conv21_aux.bias`` to ``embedding2_1.bias``."""
+    if match := re.fullmatch(r"conv([1-5])([1-4])(_aux)?\.(weight|bias)", key):
+        block, index, auxiliary, part = match.groups()
+        return f"{'embedding' if auxiliary else 'conv'}{block}_{index}.{part}"
+    return key
+
+
+def convert_published(source: Path, target: Path) -> list[Path]:
+    """Write the paper's published 16x students in this project's layout, embeddings included.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: for files that are missing or not of these networks.
+    """
+    spec = ModelSpec("wct", "vgg19", 16, str(source))
+    if not published_files(source):
+        raise UserError(f"{source}: no published students there; expected 1SE.pth to 5SD.pth")
+    load_cascade(spec)
+    target.mkdir(parents=True, exist_ok=True)
+    written = []
+    for stage in STAGES:
+        files = zip(
+            published_files(source, (stage,))[0], own_files(target, (stage,))[0], strict=True
+        )
+        for role, (old, new) in zip(("encoder", "decoder"), files, strict=True):
+            tensors: Mapping[str, Tensor] = {
+                _own_name(key): value.contiguous() for key, value in read_tensors(old)[0].items()
+            }
+            metadata = {
+                "family": spec.family,
+                "method": spec.method,
+                "ratio": str(spec.ratio),
+                "stage": str(stage),
+                "role": role,
+                "compressor": "collaborative",
+                "source": f"Collaborative Distillation (CVPR 2020), MIT, {old.name}",
+            }
+            save_file(dict(tensors), new, metadata=metadata)
+            written.append(new)
+    return written

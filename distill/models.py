@@ -1,0 +1,58 @@
+"""Names of models: ``METHOD-FAMILY-RATIOx[:WEIGHTS]``, and what a name stands for."""
+
+import difflib
+from typing import Literal, NamedTuple, get_args
+
+Method = Literal["wct", "adain"]
+Family = Literal["vgg16", "vgg19"]
+
+METHODS: tuple[str, ...] = get_args(Method)
+FAMILIES: tuple[str, ...] = get_args(Family)
+RATIOS: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+
+
+class ModelSpec(NamedTuple):
+    """A model as named on the command line and in scenarios."""
+
+    method: Method
+    family: Family
+    ratio: int
+    weights: str | None = None
+    """Folder or file with the weights; None for what the suite embeds (or random weights)."""
+
+    def __str__(self) -> str:
+        name = f"{self.method}-{self.family}-{self.ratio}x"
+        return name if self.weights is None else f"{name}:{self.weights}"
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Stages in the order they run: WCT from relu5_1 down to relu1_1, AdaIN relu4_1 alone."""
+        return (5, 4, 3, 2, 1) if self.method == "wct" else (4,)
+
+
+def model_names() -> list[str]:
+    """Every name without a weights part."""
+    return [f"{m}-{f}-{r}x" for m in METHODS for f in FAMILIES for r in RATIOS]
+
+
+def parse_model(text: object) -> ModelSpec:
+    """Parse ``METHOD-FAMILY-RATIOx[:WEIGHTS]``.
+
+    Raises:
+        ValueError: what is allowed, with the nearest right name.
+    """
+    allowed = (
+        f"a model is METHOD-FAMILY-RATIOx[:WEIGHTS] with METHOD {' or '.join(METHODS)}, "
+        f"FAMILY {' or '.join(FAMILIES)}, RATIO one of {', '.join(map(str, RATIOS))}"
+    )
+    if not isinstance(text, str):
+        raise ValueError(f"{allowed}; got {text!r}")
+    name, colon, weights = text.strip().partition(":")
+    if name not in model_names():
+        near = difflib.get_close_matches(name, model_names(), n=1)
+        hint = f"; did you mean '{near[0]}{colon}{weights}'?" if near else ""
+        raise ValueError(f"{allowed}; got {text!r}{hint}")
+    if colon and not weights:
+        raise ValueError(f"a path of weights is missing after the colon of {text!r}")
+    method, family, ratio = name.split("-")
+    return ModelSpec(method, family, int(ratio[:-1]), weights or None)  # type: ignore[arg-type]

@@ -1,0 +1,204 @@
+"""Named, checksummed weights: embedded in the package, a local path, or a download."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import as_file, files
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Literal
+from urllib.error import URLError
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from distill.errors import UserError
+from distill.networks import TEACHER_WIDTHS, Encoder
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class NamedWeights:
+    """One entry of the registry: a VGG encoder's weights, to relu5_1."""
+
+    name: str
+    family: Literal["vgg16", "vgg19"]
+    source: Literal["embedded", "download"]
+    digest: str
+    """SHA-256, or (download) the first digits of it that its publisher states."""
+    about: str
+    licence: str
+    torchvision: str | None = None
+    """Name of torchvision's entry, which knows the address."""
+
+
+REGISTRY: Mapping[str, NamedWeights] = {
+    entry.name: entry
+    for entry in (
+        NamedWeights(
+            "vgg16-normalised",
+            "vgg16",
+            "embedded",
+            "b692aaf8d51e6b2ede7d684b9113fa4e84c3ff47eebf4323dfd8af9c0674a480",
+            "VGG-16 (ImageNet, the authors' own), mean activations 1, takes RGB in 0..1",
+            "CC BY 4.0, Oxford VGG",
+        ),
+        NamedWeights(
+            "vgg16-torchvision",
+            "vgg16",
+            "download",
+            "397923af",
+            "VGG-16 (ImageNet) as trained by torchvision, not normalised",
+            "BSD-3-Clause",
+            "VGG16_Weights.IMAGENET1K_V1",
+        ),
+        NamedWeights(
+            "vgg19-torchvision",
+            "vgg19",
+            "download",
+            "dcbb9e9d",
+            "VGG-19 (ImageNet) as trained by torchvision, not normalised",
+            "BSD-3-Clause",
+            "VGG19_Weights.IMAGENET1K_V1",
+        ),
+    )
+}
+
+
+_UNREADABLE = (
+    SafetensorError,
+    UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    OSError,
+)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file or a PyTorch checkpoint (on the CPU).
+
+    Checkpoints are read with ``weights_only``; a wrapping ``model`` or ``state_dict`` is opened.
+
+    Raises:
+        UserError: for a file that is missing or that is no such file.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such weights file")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+            return load_file(path), metadata
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise UserError(_unreadable(path, error)) from error
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(value, Tensor) for value in content.values()
+    ):
+        raise UserError(f"{path}: holds no table of tensors; a state_dict is expected")
+    return dict(content), {}
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0][:160] if str(error).strip() else ""
+    return (
+        f"{path}: cannot be read as weights ({type(error).__name__}: {first}); expected a "
+        "safetensors file or a PyTorch state_dict of plain tensors"
+    )
+
+
+def load_named(name: str) -> Encoder:
+    """The encoder to relu5_1 with a registry entry's weights, in float32 on the CPU.
+
+    Raises:
+        UserError: for an unknown name, a failed download, or a file whose digest is wrong.
+    """
+    if name not in REGISTRY:
+        raise UserError(f"unknown weights {name!r}; known are {', '.join(REGISTRY)}")
+    entry = REGISTRY[name]
+    if entry.source == "embedded":
+        tensors = _read_embedded(entry)
+        conv0 = torch.eye(3), torch.zeros(3)
+    else:
+        tensors = _from_torchvision(download(str(entry.torchvision)), entry.family)
+        scale = 1 / torch.tensor(IMAGENET_DEVIATION)
+        conv0 = scale.diag(), -torch.tensor(IMAGENET_MEAN) * scale
+    encoder = Encoder(entry.family, TEACHER_WIDTHS, 5)
+    state = {key: value.float() for key, value in tensors.items()}
+    state["conv0.weight"], state["conv0.bias"] = conv0[0][:, :, None, None], conv0[1]
+    encoder.load_state_dict(state)
+    return encoder.requires_grad_(False)
+
+
+@cache
+def _read_embedded(entry: NamedWeights) -> dict[str, Tensor]:
+    with as_file(files("distill") / "assets" / f"{entry.name}.safetensors") as path:
+        found = sha256(path)
+        if found != entry.digest:
+            raise UserError(
+                f"{path}: SHA-256 is {found}, not {entry.digest}: the installed file is damaged; "
+                "install the project again"
+            )
+        return load_file(path)
+
+
+def torchvision_file(weights: str) -> tuple[str, Path]:
+    """Address of a torchvision entry, and where torch's cache keeps its file."""
+    from torchvision.models import get_weight
+
+    url: str = get_weight(weights).url
+    return url, Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+
+def download(weights: str) -> dict[str, Tensor]:
+    """Tensors of a torchvision entry, from torch's cache or by a download with progress.
+
+    Args:
+        weights: such as ``VGG19_Weights.IMAGENET1K_V1``.
+
+    Raises:
+        UserError: when there is no network, or the file's digest is not the publisher's.
+    """
+    url, target = torchvision_file(weights)
+    try:
+        tensors: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", progress=True, check_hash=True, weights_only=True
+        )
+    except (URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"{weights} must be downloaded, and that failed ({reason}); with a network try "
+            f"again, or put the file from {url} at {target}"
+        ) from error
+    except (RuntimeError, UnpicklingError) as error:
+        raise UserError(
+            f"{weights}: the file is damaged ({error}); delete {target} and try again"
+        ) from error
+    return tensors
+
+
+def _from_torchvision(tensors: Mapping[str, Tensor], family: str) -> dict[str, Tensor]:
+    """torchvision's ``features.N.weight`` under the names of the VGG paper."""
+    plain = Encoder(family, TEACHER_WIDTHS, 5)
+    indices = sorted({int(key.split(".")[1]) for key in tensors if key.startswith("features.")})
+    return {
+        f"{conv.name}.{part}": tensors[f"features.{index}.{part}"]
+        for conv, index in zip(plain.description, indices, strict=False)
+        for part in ("weight", "bias")
+    }
