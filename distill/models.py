@@ -1,6 +1,8 @@
 """Names of models: ``METHOD-FAMILY-RATIOx[:WEIGHTS]``, and what a name stands for."""
 
 import difflib
+import math
+import re
 from typing import Literal, NamedTuple, get_args
 
 Method = Literal["wct", "adain"]
@@ -49,10 +51,19 @@ def parse_model(text: object) -> ModelSpec:
         raise ValueError(f"{allowed}; got {text!r}")
     name, colon, weights = text.strip().partition(":")
     if name not in model_names():
-        near = difflib.get_close_matches(name, model_names(), n=1)
-        hint = f"; did you mean '{near[0]}{colon}{weights}'?" if near else ""
+        near = _nearest(name)
+        hint = f"; did you mean '{near}{colon}{weights}'?" if near else ""
         raise ValueError(f"{allowed}; got {text!r}{hint}")
     if colon and not weights:
         raise ValueError(f"a path of weights is missing after the colon of {text!r}")
     method, family, ratio = name.split("-")
     return ModelSpec(method, family, int(ratio[:-1]), weights or None)  # type: ignore[arg-type]
+
+
+def _nearest(name: str) -> str | None:
+    """The likeliest right name; a wrong ratio becomes the one nearest to it by factor."""
+    if match := re.fullmatch(r"(.+-)(\d{1,9})x?", name):
+        ratio = min(RATIOS, key=lambda r: abs(math.log(r) - math.log(max(1, int(match[2])))))
+        name = f"{match[1]}{ratio}x"
+    near = difflib.get_close_matches(name, model_names(), n=1)
+    return near[0] if near else None

@@ -1,0 +1,232 @@
+"""``bench``: measure stylizers, and report what was measured."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.errors import UserError
+from distill.command_line import console, run_app
+
+if TYPE_CHECKING:
+    from bench.scenario_schema import Scenario
+
+app = typer.Typer(
+    name="bench",
+    help="How big an image can a stylizer do on this machine, how fast, at what memory, and what "
+    "did compression cost in quality? Exit codes: 0 done, 1 a check failed, 2 wrong use or bad "
+    "input, 4 the environment cannot do it, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+# Commands import what they need when they run: `bench --help` and bad input need no PyTorch.
+
+DeviceOption = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the scenario's.")
+]
+
+
+@app.command()
+def run(
+    scenario: Annotated[
+        Path | None, typer.Argument(help="Scenario file; not needed with --resume.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder in which the run's own folder is made.")] = Path(
+        "runs"
+    ),
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated."),
+    ] = None,
+    device: DeviceOption = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Complete this run folder instead of starting one.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With --resume: repeat failed cells too.")
+    ] = False,
+    allow_mixed: Annotated[
+        bool,
+        typer.Option("--allow-mixed", help="With --resume: go on in a changed environment."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Validate and list the cells; measure nothing.")
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with 1 if a cell crashed, timed out or lacked memory."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the end.")] = False,
+) -> int:
+    """Measure every cell of a scenario, each in a fresh process, and write the report."""
+    from bench.scenario import load_scenario
+
+    if scenario is None and resume is None:
+        raise UserError("give a scenario file, or --resume RUN_DIR to complete a run")
+    if resume is not None and set_:
+        raise UserError("--set does not go with --resume: a run keeps its settings")
+    if resume is None and (retry_failed or allow_mixed):
+        raise UserError("--retry-failed and --allow-mixed go with --resume RUN_DIR")
+    loaded = load_scenario(scenario, set_ or ()) if scenario is not None else None
+    if dry_run:
+        if loaded is None or resume is not None:
+            raise UserError("--dry-run goes with a scenario file alone")
+        return _list_cells(loaded, device)
+
+    from bench.record import FAILED
+    from bench.run.runner import run_scenario
+
+    folder = run_scenario(
+        loaded,
+        out=out,
+        device=device,
+        resume=resume,
+        retry_failed=retry_failed,
+        quiet=quiet,
+        allow_mixed=allow_mixed,
+    )
+    _write_report(folder.path)
+    failed = {record.status for record in folder.records()} & FAILED
+    return 1 if strict and failed else 0
+
+
+def _list_cells(scenario: "Scenario", device: str | None) -> int:
+    from functools import partial
+
+    from rich.table import Table
+
+    from bench.measure.environment import code_version, resolve_device
+    from bench.stylizers import model_facts
+
+    facts = partial(model_facts, seed=scenario.seed)
+    cells = scenario.cells(
+        resolve_device(device or scenario.device),
+        weights_digest=lambda model: facts(model, 1, 1).weights_digest,
+        code_version=code_version(),
+    )
+    table = Table("id", "kind", "model", "execution", "precision", "size", "weights", box=None)
+    table.add_column("GMAC", justify="right")
+    for cell in cells:
+        known = facts(cell.model, cell.width, cell.height)
+        size = f"{cell.width}x{cell.height}"
+        row = (cell.id, cell.kind, cell.model, cell.execution, cell.precision, size, known.weights)
+        table.add_row(*row, f"{known.macs / 1e9:,.0f}")
+    console().print(table)
+    print(f"{len(cells)} cells on {cells[0].device}; nothing was measured")
+    return 0
+
+
+def _write_report(run_dir: Path) -> None:
+    import yaml
+
+    from bench.run.store import load_frame
+    from reports.report import write_report
+
+    environment = json.loads((run_dir / "environment.json").read_text())
+    scenario = yaml.safe_load((run_dir / "scenario.yaml").read_text())
+    write_report(run_dir, load_frame(run_dir), environment, scenario)
+    print(f"report: {run_dir / 'report.md'}")
+
+
+@app.command()
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+) -> None:
+    """Write a run's tables, figures and report.md again."""
+    from bench.run.store import check_run_folder
+
+    check_run_folder(run_dir)
+    _write_report(run_dir)
+
+
+@app.command()
+def stylize(
+    content: Annotated[Path, typer.Argument(help="Image to stylise.")],
+    style: Annotated[Path, typer.Argument(help="Image to take the style from.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Image to write: .png, .jpg, .tif or .webp.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="METHOD-FAMILY-RATIOx:WEIGHTS, such as wct-vgg19-16x:FOLDER.")
+    ],
+    size: Annotated[
+        str | None, typer.Option(help="WxH or 12.5MP: resize both images to this first.")
+    ] = None,
+    style_size: Annotated[
+        str | None, typer.Option(help="Resize the style to this instead of --size.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Strength of the style, 0 to 1.")] = 1.0,
+    precision: Annotated[str, typer.Option(help="fp32, tf32, bf16 or fp16.")] = "fp32",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Stylise one image; sizes stay the content's unless --size is given."""
+    from bench.stylize import stylize_file
+
+    stylize_file(
+        content,
+        style,
+        out,
+        model=model,
+        size=size,
+        style_size=style_size,
+        alpha=alpha,
+        precision=precision,
+        device=device,
+    )
+
+
+@app.command()
+def models() -> None:
+    """List the models that can be named, with their cost and their weights."""
+    from rich.table import Table
+
+    from distill.cascades import architecture
+    from distill.models import model_names, parse_model
+    from distill.networks import student_widths
+
+    table = Table("model", "widths", box=None)
+    for column in ("parameters", "MACs a pixel"):
+        table.add_column(column, justify="right")
+    table.add_column("weights without :FOLDER")
+    for name in model_names():
+        spec = parse_model(name)
+        cost = architecture(spec)
+        widths = "/".join(map(str, student_widths(spec.ratio)))
+        numbers = f"{cost.parameters:,}", f"{cost.macs_per_pixel:,.0f}"
+        table.add_row(name, widths, *numbers, "random")
+    console().print(table)
+    print("Random weights measure speed and memory; add :FOLDER for trained ones.")
+
+
+@app.command()
+def doctor() -> int:
+    """Say what this machine has and lacks for benchmarks."""
+    from bench.doctor import examine
+
+    healthy = True
+    for check in examine():
+        healthy = healthy and (check.ok or not check.essential)
+        print(f"{'ok  ' if check.ok else 'no  '} {check.text}")
+    return 0 if healthy else 4
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of scenario files, for editors."""
+    from bench.scenario import scenario_json_schema
+
+    print(json.dumps(scenario_json_schema(), indent=2))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run_app(app, "bench"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What this machine has and lacks for benchmarks: `bench doctor`."""
+
+import resource
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from bench.errors import UserError
+from bench.measure.environment import gpus
+from bench.quality.perceptual import BACKBONE
+from distill.weights import load_named, torchvision_file
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding."""
+
+    ok: bool
+    text: str
+    essential: bool = False
+    """Whether nothing works without it."""
+
+
+def examine() -> Iterator[Check]:
+    """Findings, the essential ones first."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Check(sys.version_info >= (3, 11), f"Python {version} (3.11 or later)", essential=True)
+    yield Check(True, f"PyTorch {torch.__version__}, {torch.get_num_threads()} CPU threads")
+    yield _embedded()
+    yield from _devices()
+    memory = psutil.virtual_memory()
+    yield Check(
+        True, f"{memory.total / 1e9:.1f} GB of memory, {memory.available / 1e9:.1f} GB free"
+    )
+    yield Check(
+        hasattr(resource, "RLIMIT_DATA") and sys.platform == "linux",
+        "memory caps on the CPU (Linux, RLIMIT_DATA)",
+    )
+    yield Check(
+        Path("/proc/self/clear_refs").exists(), "peaks of resident memory (/proc/self/clear_refs)"
+    )
+    for precision in ("bf16", "fp16"):
+        native = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported", lambda: False)()
+        yield Check(native, f"native {precision} convolutions on this CPU")
+    backbone = torchvision_file(BACKBONE)[1]
+    hint = "" if backbone.is_file() else f": not in torch's cache ({backbone})"
+    yield Check(backbone.is_file(), f"AlexNet features for LPIPS{hint}")
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    yield Check(free > 1, f"{free:.0f} GB free on the disk of this folder")
+
+
+def _embedded() -> Check:
+    try:
+        load_named("vgg16-normalised")
+    except UserError as error:
+        return Check(False, str(error), essential=True)
+    return Check(True, "embedded VGG-16, checksum right", essential=True)
+
+
+def _devices() -> Iterator[Check]:
+    found = gpus()
+    if not found:
+        yield Check(False, "an NVIDIA GPU with its driver: none; benchmarks run on the CPU")
+    for gpu in found:
+        yield Check(torch.version.cuda is not None, f"GPU cuda:{gpu.index}: {gpu.name}, {gpu.memory_mb / 1e3:.0f} GB")

@@ -1,0 +1,149 @@
+"""How a performance cell is measured: what is timed, in which order, and what is given up first.
+
+In inference mode, in a process that has done nothing else; the model is loaded already.
+"""
+
+import time
+from typing import Any
+
+import torch
+
+from bench.cells import Cell
+from bench.images import load_tensor
+from bench.measure.latency import clock_for, measure_latency, throughput_seconds_per_call
+from bench.measure.memory import MemoryMeter
+from bench.run.stage import Stage
+from bench.stylizers import Stylizer
+from bench.stylizers.cascade import DTYPES
+from bench.units import Size
+
+_THROUGHPUT_S = 1.0
+"""Seconds of back-to-back passes that a throughput is taken from; three passes if they take longer.
+"""
+_THROUGHPUT_PASSES = 3
+
+
+def measure_performance(
+    cell: Cell, stylizer: Stylizer, meter: MemoryMeter, fields: dict[str, Any], stage: Stage
+) -> None:
+    """Fill ``fields`` with the times and the memory of a performance cell, as far as it comes.
+
+    What was measured before an exception stays in ``fields``. A cell whose first pass leaves no
+    time for another is measured once, and says so.
+    """
+    device, dtype = cell.device, DTYPES[cell.precision]
+    on_cuda = device.startswith("cuda")
+    stage.now = "loading the content"
+    began = time.perf_counter()
+    content = load_tensor(
+        cell.content[0],
+        Size(cell.width, cell.height),
+        role="content",
+        device=device,
+        dtype=dtype,
+    )
+    synchronise(device)
+    fields["content_load_ms"] = milliseconds_since(began)
+
+    stage.now = "loading the style"
+    began = time.perf_counter()
+    style = load_tensor(
+        cell.style[0],
+        Size(cell.style_width, cell.style_height),
+        role="style",
+        device=device,
+        dtype=dtype,
+    )
+    synchronise(device)
+    fields["style_load_ms"] = milliseconds_since(began)
+
+    meter.baseline()
+    limit_s = cell.measure.cell_time_limit_s
+    measuring_since = time.perf_counter()
+
+    stage.now = "encoding the style"
+    code = stylizer.encode_style(style)
+    synchronise(device)
+    fields["style_encode_ms"] = milliseconds_since(measuring_since)
+    del style
+
+    def run() -> None:
+        stylizer.stylize(content, code, cell.alpha)
+
+    def metered_pass() -> float:
+        """One pass under the memory meter; its wall time in ms."""
+        meter.start()
+        began = time.perf_counter()
+        run()
+        synchronise(device)
+        elapsed_ms = milliseconds_since(began)
+        fields.update(meter.stop())
+        return elapsed_ms
+
+    # Metered as well, for the case that there is no time for another pass.
+    stage.now = "stylizing for the first time"
+    first_ms = metered_pass()
+    fields["first_call_ms"] = first_ms
+    # The first pass is the slowest, so none of those to come takes longer.
+    pass_s = first_ms / 1e3
+
+    def left_s() -> float:
+        return limit_s - (time.perf_counter() - measuring_since)
+
+    if 2 * pass_s > left_s():
+        fields |= {
+            "status": "ok",
+            "reason_code": "measured_once",
+            "reason": f"one pass took {pass_s:.1f} s of the {limit_s:.0f} s that a cell has, so "
+            "the first is the only one: cold start included, no interval",
+            "latency_ms": first_ms,
+            "latency_samples_ms": [first_ms],
+            "latency_outliers": [],
+            "repeats": 1,
+            "warmup": 0,
+            "converged": False,
+            "throughput_mp_s": None if on_cuda else cell.megapixels / pass_s,
+        }
+        return
+
+    # The last pass belongs to the memory meter, and on CUDA some before it to the throughput.
+    kept_s = pass_s + (max(_THROUGHPUT_PASSES * pass_s, _THROUGHPUT_S) if on_cuda else 0.0)
+    budget_s = max(left_s() - kept_s, 0.0)
+    stage.now = "timing"
+    latency = measure_latency(
+        run,
+        clock=clock_for(device),
+        # Large images have no time for every warm-up; the first pass was one already.
+        warmup=min(cell.measure.warmup, int(0.25 * budget_s / pass_s)),
+        min_repeats=cell.measure.min_repeats,
+        max_repeats=cell.measure.max_repeats,
+        target_ci=cell.measure.target_ci,
+        budget_s=budget_s,
+    )
+    fields |= latency.record_fields()
+    median_s = latency.median_ms / 1e3
+    if not on_cuda:
+        # Nothing is queued on the CPU: a pass ends before the next can start.
+        fields["throughput_mp_s"] = cell.megapixels / median_s
+    elif (_THROUGHPUT_PASSES + 1) * median_s <= left_s():
+        stage.now = "measuring the throughput"
+        seconds = min(_THROUGHPUT_S, left_s() - median_s)
+        fields["throughput_mp_s"] = cell.megapixels / throughput_seconds_per_call(
+            run, device=device, repeats=max(_THROUGHPUT_PASSES, int(seconds / median_s))
+        )
+
+    # A pass of its own: what the meter does would show in the times.
+    stage.now = "measuring the memory"
+    metered_pass()
+    fields["status"] = "ok"
+
+
+def synchronise(device: str) -> None:
+    """Wait until the device has done all it was given."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def milliseconds_since(began: float) -> float:
+    """Since a reading of ``time.perf_counter``."""
+    return (time.perf_counter() - began) * 1e3

@@ -1,0 +1,258 @@
+"""What a person sees of a run: a live table in a terminal, else a line for each finished cell."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Protocol, Self, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from bench.cells import Cell
+from bench.record import Record
+
+_STYLES = {"ok": "green", "skipped": "yellow", "unsupported": "yellow"}
+_LINES_AROUND_TABLE = 7
+
+
+class Progress(Protocol):
+    """Told of everything that happens in a run. A context manager around it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def started(self, cell: Cell, *, estimate_s: float | None, time_left_s: float | None) -> None:
+        """A cell begins; one pass is estimated at ``estimate_s``, all that is left at the other."""
+
+    def finished(self, record: Record) -> None:
+        """A cell has its record."""
+
+    def note(self, text: str) -> None:
+        """Something a person should know, in one line."""
+
+    def end(self, text: str) -> None:
+        """How it all ended, in one line."""
+
+
+def progress_for(*, total: int, done: int, quiet: bool, stream: TextIO | None = None) -> Progress:
+    """The kind of progress that suits ``stream`` (standard output): live, plain or quiet.
+
+    ``total`` cells of which ``done`` have a record from before.
+    """
+    stream = stream or sys.stdout
+    if quiet:
+        return QuietProgress(stream)
+    if stream.isatty():
+        return LiveProgress(total=total, done=done, console=Console(file=stream))
+    return PlainProgress(total=total, done=done, stream=stream)
+
+
+class QuietProgress:
+    """Only the end."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to put away."""
+
+    def started(self, cell: Cell, *, estimate_s: float | None, time_left_s: float | None) -> None:
+        """Not shown."""
+
+    def finished(self, record: Record) -> None:
+        """Not shown."""
+
+    def note(self, text: str) -> None:
+        """Not shown."""
+
+    def end(self, text: str) -> None:
+        """Print the line."""
+        print(printable(text), file=self._stream, flush=True)
+
+
+class PlainProgress(QuietProgress):
+    """One line for each finished cell, for logs and pipes."""
+
+    def __init__(self, *, total: int, done: int, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._total = total
+        self._done = done
+
+    def finished(self, record: Record) -> None:
+        """Print the line."""
+        self._done += 1
+        number = f"[{self._done}/{self._total}]"
+        line = f"{number} {record.status:<13} {label(record)}: {outcome(record)}"
+        print(printable(line), file=self._stream, flush=True)
+
+    def note(self, text: str) -> None:
+        """Print the line."""
+        print(printable(text), file=self._stream, flush=True)
+
+
+class LiveProgress:
+    """A table of the latest cells over a bar, drawn anew once a second at most.
+
+    More often would take time from what is measured.
+    """
+
+    def __init__(self, *, total: int, done: int, console: Console) -> None:
+        self._total = total
+        self._done = done
+        self._console = console
+        self._records: list[Record] = []
+        self._began = time.monotonic()
+        self._running: tuple[Cell, float, float | None] | None = None
+        self._left: tuple[float, float] | None = None
+        self._live = Live(
+            console=console,
+            get_renderable=self._render,
+            refresh_per_second=1,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running = None
+        self._live.stop()
+
+    def started(self, cell: Cell, *, estimate_s: float | None, time_left_s: float | None) -> None:
+        """Shown at the next drawing."""
+        now = time.monotonic()
+        self._running = (cell, now, estimate_s)
+        self._left = None if time_left_s is None else (time_left_s, now)
+
+    def finished(self, record: Record) -> None:
+        """Shown at the next drawing."""
+        self._done += 1
+        self._running = None
+        self._records.append(record)
+
+    def note(self, text: str) -> None:
+        """Printed above the table."""
+        self._console.print(Text(printable(text)))
+
+    def end(self, text: str) -> None:
+        """Print the line below the table."""
+        self._console.print(Text(printable(text)))
+
+    def _render(self) -> Group:
+        table = Table(box=None, pad_edge=False, expand=False)
+        for heading in ("cell", "status", "latency", "peak memory", ""):
+            numeric = heading in ("latency", "peak memory")
+            table.add_column(
+                heading,
+                justify="right" if numeric else "left",
+                no_wrap=True,
+                overflow="ellipsis",
+            )
+        room = max(self._console.height - _LINES_AROUND_TABLE, 3)
+        for record in self._records[-room:]:
+            table.add_row(
+                Text(printable(label(record))),
+                Text(record.status, style=_STYLES.get(record.status, "red")),
+                Text(latency_text(record)),
+                Text(memory_text(record)),
+                Text(printable(record.reason_code or ""), style="dim"),
+            )
+        now = time.monotonic()
+        if self._running:
+            cell, since, estimate_s = self._running
+            about = "" if estimate_s is None else f", a pass about {duration_text(estimate_s)}"
+            table.add_row(
+                Text(printable(cell.label()), style="bold"),
+                Text("running", style="bold"),
+                Text(""),
+                Text(""),
+                Text(f"{duration_text(now - since)}{about}", style="dim"),
+            )
+        bar = Table.grid(padding=(0, 2))
+        left = "?" if self._left is None else duration_text(self._left[0] + self._left[1] - now)
+        bar.add_row(
+            ProgressBar(total=max(self._total, 1), completed=self._done, width=30),
+            Text(f"{self._done}/{self._total} cells"),
+            Text(f"elapsed {duration_text(now - self._began)}"),
+            Text(f"left about {left}" if self._done < self._total else ""),
+        )
+        return Group(table, bar)
+
+
+def label(record: Record) -> str:
+    """What sets a record's cell apart, as :meth:`Cell.label` has it."""
+    size = f"{record.width}x{record.height}"
+    what = f"{record.model} {record.execution} {record.precision} {size}"
+    return what if record.kind == "performance" else f"{what} quality"
+
+
+def outcome(record: Record) -> str:
+    """What came of a cell, in a few words: its numbers, or the reason for their absence."""
+    if record.status != "ok":
+        reason = (record.reason or record.reason_code or "").splitlines()
+        return reason[0] if reason else "no reason given"
+    numbers = [latency_text(record), memory_text(record), *_quality_texts(record)]
+    shown = ", ".join(text for text in numbers if text) or "measured"
+    return f"{shown} (measured once)" if record.reason_code == "measured_once" else shown
+
+
+def latency_text(record: Record) -> str:
+    """Median latency with its unit; empty without one."""
+    if record.latency_ms is None:
+        return ""
+    if record.latency_ms >= 1000:
+        return f"{record.latency_ms / 1e3:.2f} s"
+    return f"{record.latency_ms:.3g} ms"
+
+
+def memory_text(record: Record) -> str:
+    """Peak memory with its unit, the device's allocator before the host's growth; or empty."""
+    peaks = (record.peak_allocated_mb, record.peak_rss_growth_mb)
+    peak = next((value for value in peaks if value is not None), None)
+    return "" if peak is None else f"{peak:.0f} MB"
+
+
+def _quality_texts(record: Record) -> list[str]:
+    metrics = {
+        "content loss": record.content_loss,
+        "style loss": record.style_loss,
+        "LPIPS": record.lpips,
+    }
+    return [f"{name} {value:.4g}" for name, value in metrics.items() if value is not None]
+
+
+def summary(records: Iterable[Record]) -> str:
+    """How many cells ended in which way: ``12 ok, 1 out_of_memory``."""
+    counts = Counter(record.status for record in records)
+    return ", ".join(f"{number} {status}" for status, number in counts.most_common()) or "no cells"
+
+
+def duration_text(seconds: float) -> str:
+    """``7 s``, ``3 min 20 s``, ``1 h 05 min``; never negative."""
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey: control characters of file and model names."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,126 @@
+"""Record files: one for each cell and repeat, absent, old or new at every moment, never half.
+
+Apart from the run folder so that a worker need not load the table libraries to write its result.
+"""
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bench.errors import EnvironmentUnfitError
+from bench.record import SCHEMA_VERSION, Record
+
+CELLS = "cells"
+IMAGES = "images"
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+_log = logging.getLogger(__name__)
+
+
+def record_name(cell_id: str, repeat: int) -> str:
+    """File name of a record in ``cells/``."""
+    return f"{cell_id}-{repeat}.json"
+
+
+def write_record(run_dir: Path, record: Record) -> None:
+    """Write a record so that at every moment the file is absent, the old one or the new one.
+
+    Raises ``EnvironmentUnfitError`` when the disk does not take it.
+    """
+    # Strict JSON has no NaN or infinity; written as words, they are still numbers when read.
+    content = json.dumps(words_for_non_finite(record.model_dump()), indent=1, allow_nan=False)
+    path = run_dir / CELLS / record_name(record.id, record.repeat)
+    write_atomically(path, (content + "\n").encode())
+
+
+def read_record(path: Path) -> Record:
+    """Read one record file. Raises ``ValueError``, of one line, for anything but a valid record."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # malformed JSON and malformed UTF-8 alike
+        raise ValueError(f"{path}: not a whole JSON file: {error}") from None
+    if isinstance(content, dict):
+        if content.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(
+                f"{path}: schema_version is {content.get('schema_version')!r}, "
+                f"this version reads {SCHEMA_VERSION}"
+            )
+        # Typed numbers are turned back by the model; free-form entries have no type to go by.
+        content["per_pair"] = _non_finite_for_words(content.get("per_pair"))
+    try:
+        record = Record.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{path}: {key}: {first['msg']}") from None
+    if path.name != record_name(record.id, record.repeat):
+        raise ValueError(
+            f"{path}: holds the record of cell {record.id}, repeat {record.repeat}: "
+            "the file was renamed or copied"
+        )
+    return record
+
+
+def read_records(run_dir: Path, *, report: Callable[[str], object] = _log.warning) -> list[Record]:
+    """All valid records of a run, in the order in which they were measured.
+
+    A file that is not a valid record is told to ``report`` in one line, and left out. Half-written
+    temporary files are not records.
+    """
+    records = []
+    for path in sorted((run_dir / CELLS).glob("*.json")):
+        try:
+            records.append(read_record(path))
+        except ValueError as error:
+            report(f"{error}; the cell counts as not measured")
+    return sorted(records, key=lambda record: (record.started_at or "", record.id, record.repeat))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing. Raises ``EnvironmentUnfitError`` if the disk refuses."""
+    # The process id keeps a worker that is just dying from sharing a temporary file with the next.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        # The rename itself is only safe from a power cut once the folder is on the disk.
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise EnvironmentUnfitError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def words_for_non_finite(value: Any) -> Any:
+    """NaN and infinities as text, at any depth: JSON has no numbers for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: words_for_non_finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [words_for_non_finite(item) for item in value]
+    return value
+
+
+def _non_finite_for_words(value: Any) -> Any:
+    if isinstance(value, str):
+        return _NON_FINITE.get(value, value)
+    if isinstance(value, dict):
+        return {key: _non_finite_for_words(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_non_finite_for_words(item) for item in value]
+    return value

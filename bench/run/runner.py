@@ -1,0 +1,282 @@
+"""A run from beginning to end: new or resumed, until done, out of time or interrupted."""
+
+import contextlib
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from bench.cells import Cell
+from bench.errors import UserError
+from bench.measure.environment import (
+    code_version,
+    collect_environment,
+    environment_differences,
+    resolve_device,
+)
+from bench.record import Record
+from bench.run.draft import random_weights_reason, unmeasured
+from bench.run.executor import WORKER, run_cell
+from bench.run.progress import Progress, duration_text, progress_for, summary
+from bench.run.schedule import Measured, Skip, by_work, decide, time_left_s, unfinished
+from bench.run.store import RunFolder
+from bench.scenario import Scenario, load_scenario
+from bench.stylizers import model_facts
+
+Facts = Mapping[str, Any]
+"""Record fields that are known of a cell's model before it is loaded."""
+
+
+def run_scenario(
+    scenario: Scenario | None,
+    *,
+    out: Path,
+    device: str,
+    resume: Path | None = None,
+    retry_failed: bool = False,
+    quiet: bool = False,
+    allow_mixed: bool = False,
+    worker: Sequence[str] = WORKER,
+) -> RunFolder:
+    """Measure all cells of a scenario, or those that a run folder still lacks.
+
+    Args:
+        scenario: what to measure; with ``resume`` None or the same as in the folder.
+        out: where a new run folder is made.
+        device: ``auto``, ``cpu`` or ``cuda[:N]``.
+        resume: a run folder to complete; ``out`` is not used then.
+        retry_failed: with ``resume``, repeat the cells that failed, and those that were skipped
+            for what failed or for want of time.
+        quiet: print only how it ended.
+        allow_mixed: with ``resume``, go on although the machine, the versions or the settings have
+            changed.
+        worker: command of the worker process, for tests.
+
+    Returns:
+        The run folder, closed, with ``records.parquet`` written.
+
+    Raises:
+        UserError: for a scenario, folder or device that will not do; nothing was measured.
+        KeyboardInterrupt: on Ctrl-C, SIGTERM and SIGHUP, once the worker is gone and everything
+            that was measured is kept; how to resume has been printed.
+    """
+    folder = None
+    if resume is not None:
+        folder = RunFolder.open(resume)
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            stack.enter_context(folder)
+            scenario = _scenario_of(folder, scenario)
+        if scenario is None:
+            raise UserError("neither a scenario nor a run folder to resume was given")
+        device = resolve_device(device)
+        environment = collect_environment(device)
+        if folder is not None and not allow_mixed:
+            _refuse_other_environment(folder, environment)
+        cells = scenario.cells(
+            device,
+            weights_digest=partial(_weights_digest, seed=scenario.seed),
+            code_version=code_version(),
+        )
+        facts = {cell.id: _facts(cell) for cell in cells}
+        if folder is None:
+            folder = stack.enter_context(RunFolder.create(out, scenario, environment))
+        with _interruptible():
+            _run(
+                folder,
+                by_work(cells, {key: value["gmacs"] for key, value in facts.items()}),
+                facts,
+                run_time_limit_s=scenario.run_time_limit,
+                device=device,
+                retry_failed=retry_failed,
+                quiet=quiet,
+                worker=worker,
+            )
+    return folder
+
+
+def _run(
+    folder: RunFolder,
+    cells: Sequence[Cell],
+    facts: Mapping[str, Facts],
+    *,
+    run_time_limit_s: float | None,
+    device: str,
+    retry_failed: bool,
+    quiet: bool,
+    worker: Sequence[str],
+) -> None:
+    began = time.monotonic()
+    problems: list[str] = []
+    records = folder.records(report=problems.append)
+    todo = unfinished(cells, records, retry_failed=retry_failed)
+    progress = progress_for(total=len(cells), done=len(cells) - len(todo), quiet=quiet)
+
+    def end(how: str, *more: str) -> None:
+        folder.write_parquet()
+        ours = {cell.id for cell in cells}
+        kept = [r for r in folder.records(report=lambda _: None) if r.id in ours]
+        took = duration_text(time.monotonic() - began)
+        what = f"{len(kept)} of {len(cells)} cells ({summary(kept)})"
+        progress.end("; ".join([f"{folder.path}: {how} after {took} with {what}", *more]))
+
+    try:
+        with progress:
+            for problem in problems:
+                progress.note(problem)
+            again = {cell.id for cell in todo}
+            _measure_all(
+                folder,
+                todo,
+                # A failure that is to be repeated must not decide about other cells.
+                [record for record in records if record.id not in again],
+                facts,
+                progress,
+                run_ends=None if run_time_limit_s is None else began + run_time_limit_s,
+                worker=worker,
+            )
+    except KeyboardInterrupt:
+        scenario, path = (shlex.quote(str(p)) for p in (folder.scenario_path, folder.path))
+        end(
+            "stopped",
+            f"go on with: bench run {scenario} --device {device} --resume {path}",
+        )
+        raise
+    end("done")
+
+
+def _measure_all(
+    folder: RunFolder,
+    cells: Sequence[Cell],
+    records: list[Record],
+    facts: Mapping[str, Facts],
+    progress: Progress,
+    *,
+    run_ends: float | None,
+    worker: Sequence[str],
+) -> None:
+    measured = Measured(records)
+    gmacs = {key: value["gmacs"] for key, value in facts.items()}
+    for position, cell in enumerate(cells):
+        known = facts[cell.id]
+        estimate = measured.estimate(cell, gmacs=gmacs[cell.id])
+        decision = decide(
+            cell,
+            records,
+            estimate,
+            run_time_left_s=None if run_ends is None else run_ends - time.monotonic(),
+        )
+        if cell.kind == "quality" and known["weights"] == "random":
+            record = unmeasured(
+                cell, "skipped", "random_weights", random_weights_reason(cell.model), known=known
+            )
+            folder.write_record(record)
+        elif isinstance(decision, Skip):
+            record = unmeasured(
+                cell,
+                "skipped",
+                decision.reason_code,
+                decision.reason,
+                known=known,
+                estimate_s=decision.estimate_s,
+            )
+            folder.write_record(record)
+        else:
+            progress.started(
+                cell,
+                estimate_s=None if estimate is None else estimate.seconds,
+                time_left_s=time_left_s(cells[position:], measured, gmacs),
+            )
+            record = run_cell(
+                _within(cell, decision.budget_s),
+                folder,
+                deadline_s=decision.deadline_s,
+                deadline_code=decision.deadline_code,
+                known=known,
+                worker=worker,
+            )
+        records.append(record)
+        measured.add(record)
+        progress.finished(record)
+
+
+def _within(cell: Cell, budget_s: float) -> Cell:
+    """The same cell (its id does not change) with no more time than the run has left."""
+    if budget_s >= cell.measure.cell_time_limit_s:
+        return cell
+    measure = cell.measure.model_copy(update={"cell_time_limit_s": budget_s})
+    return cell.model_copy(update={"measure": measure})
+
+
+def _weights_digest(model: str, *, seed: int) -> str:
+    return model_facts(model, 1, 1, seed=seed).weights_digest
+
+
+def _facts(cell: Cell) -> Facts:
+    facts = model_facts(cell.model, cell.width, cell.height, seed=cell.seed)
+    gmacs = facts.macs / 1e9
+    return {
+        "gmacs": gmacs,
+        "gflops": 2 * gmacs,
+        "parameters": facts.parameters,
+        "weights": facts.weights,
+        "weights_digest": facts.weights_digest,
+    }
+
+
+def _scenario_of(folder: RunFolder, given: Scenario | None) -> Scenario:
+    try:
+        kept = load_scenario(folder.scenario_path, ())
+    except UserError as error:
+        raise UserError(
+            *(f"{problem}; the run cannot be resumed" for problem in error.problems)
+        ) from None
+    if given is not None and given.resolved_yaml() != kept.resolved_yaml():
+        raise UserError(
+            f"{folder.path}: was made by another scenario than the one given; start a new run, or "
+            f"resume with {folder.scenario_path}"
+        )
+    return kept
+
+
+def _refuse_other_environment(folder: RunFolder, environment: dict[str, Any]) -> None:
+    differences = environment_differences(folder.environment(), environment)
+    if differences:
+        raise UserError(
+            *(
+                f"{folder.path}: was measured in another environment: {difference}"
+                for difference in differences
+            ),
+            f"{folder.path}: numbers of two environments do not compare: start a new run, or allow "
+            "the mixture",
+        )
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn requests to end (SIGTERM, a closed terminal) into ``KeyboardInterrupt``, as Ctrl-C is.
+
+    Of no effect outside the main thread, where Python has no signals.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup wants it
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

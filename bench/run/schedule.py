@@ -1,0 +1,276 @@
+"""In which order cells run, how long they will take, and which are not worth starting.
+
+Pure functions of cells and records: nothing here measures, waits or reads a clock.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.cells import Cell
+from bench.record import FAILED, Record, Status
+from distill.models import parse_model
+
+RunCode = Literal["time_limit", "run_time_limit", "smaller_size_out_of_memory"]
+DECIDED: frozenset[str] = frozenset({"time_limit", "run_time_limit", "smaller_size_out_of_memory"})
+"""Reasons for which this module has a cell skipped."""
+
+DEADLINE_FACTOR = 2.0
+DEADLINE_EXTRA_S = 60.0
+"""A worker is stopped after twice the cell's time limit and this much for what is not timed:
+starting Python, loading the networks, making the images."""
+
+STARTUP_S = 6.0
+"""Seconds of a cell that go to starting the process and loading, for the time left."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A predicted time of one pass."""
+
+    seconds: float
+    basis: str
+    """What it was extrapolated from, in words."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Start the cell."""
+
+    budget_s: float
+    """What is left of the cell's time limit once the run's own is heeded."""
+    deadline_s: float
+    deadline_code: RunCode
+    """The limit that ``deadline_s`` comes from."""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Do not start the cell."""
+
+    reason_code: RunCode
+    reason: str
+    estimate_s: float | None = None
+
+
+def by_work(cells: Iterable[Cell], gmacs: Mapping[str, float | None]) -> list[Cell]:
+    """Cells with the least work first, so that the big ones come last, when most is known.
+
+    ``gmacs`` are multiply-accumulates of one pass, in 10^9, by cell id; a model without a count is
+    ordered by its megapixels after those with one. The order of equals is kept.
+    """
+
+    def work(cell: Cell) -> tuple[bool, float]:
+        count = gmacs.get(cell.id)
+        amount = cell.megapixels if count is None else count
+        return count is None, amount * _passes(cell)
+
+    return sorted(cells, key=work)
+
+
+def unfinished(
+    cells: Sequence[Cell], records: Iterable[Record], *, retry_failed: bool
+) -> list[Cell]:
+    """The cells that are still to be run, in the order given.
+
+    Those without a record; with ``retry_failed`` also those that failed and those that were skipped
+    by :func:`decide`, since more time or memory may be there now.
+    """
+    done = {record.id: record for record in records}
+
+    def wanted(cell: Cell) -> bool:
+        record = done.get(cell.id)
+        if record is None:
+            return True
+        again = record.status in FAILED or (
+            record.status == "skipped" and record.reason_code in DECIDED
+        )
+        return retry_failed and again
+
+    return [cell for cell in cells if wanted(cell)]
+
+
+class Measured:
+    """What is known of speed: of all measurements only those that predictions are made from."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._largest: dict[tuple[object, ...], Record] = {}
+        self._busiest: dict[tuple[object, ...], Record] = {}
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        """Heed one more record; of no effect unless a latency was measured."""
+        if record.kind != "performance" or record.status != "ok" or not record.latency_ms:
+            return
+        way = (record.precision, record.device, record.threads)
+        same = (*way, record.model, record.execution)
+        if same not in self._largest or record.megapixels > self._largest[same].megapixels:
+            self._largest[same] = record
+        if record.gmacs:
+            for kin in ((*way, record.method), way):
+                best = self._busiest.get(kin)
+                if best is None or record.gmacs > (best.gmacs or 0.0):
+                    self._busiest[kin] = record
+
+    def estimate(self, cell: Cell, *, gmacs: float | None = None) -> Estimate | None:
+        """Predict the seconds of one pass.
+
+        From the largest image that the same model, run in the same way, was measured with, in
+        proportion to the pixels; else from the multiply-accumulates a second that another model
+        reached at the same precision and device (the same method if there is one, and of those the
+        one with the most work, since small ones are slowed by what is not convolution). None if
+        neither is there, or ``gmacs`` (of this cell, 10^9) is not known.
+        """
+        way = (cell.precision, cell.device, cell.threads)
+        if nearest := self._largest.get((*way, cell.model, cell.execution)):
+            return Estimate(
+                _seconds(nearest) * cell.megapixels / nearest.megapixels,
+                f"{nearest.megapixels:.3g} MP measured at {_seconds(nearest):.3g} s, "
+                "in proportion to the pixels",
+            )
+        method = parse_model(cell.model).method
+        best = self._busiest.get((*way, method)) or self._busiest.get(way)
+        if best is None or not best.gmacs or not gmacs:
+            return None
+        speed = best.gmacs / _seconds(best)
+        return Estimate(
+            gmacs / speed,
+            f"{gmacs:.3g} GMAC at the {speed:.3g} GMAC/s that {best.model} reached "
+            f"at {best.megapixels:.3g} MP",
+        )
+
+
+def estimate_pass_s(
+    cell: Cell, records: Iterable[Record], *, gmacs: float | None = None
+) -> Estimate | None:
+    """Predict the seconds of one pass from records; see :meth:`Measured.estimate`."""
+    return Measured(records).estimate(cell, gmacs=gmacs)
+
+
+def decide(
+    cell: Cell,
+    records: Sequence[Record],
+    estimate: Estimate | None,
+    *,
+    run_time_left_s: float | None,
+) -> Run | Skip:
+    """Whether to start a cell, and with which limits.
+
+    ``run_time_left_s`` is None where the run has no limit.
+    """
+    if smaller := _smaller(cell, records, "out_of_memory"):
+        return Skip(
+            "smaller_size_out_of_memory",
+            f"{smaller.width}x{smaller.height} was out of memory already, and memory only grows "
+            "with size",
+        )
+    slower = _smaller(cell, records, "timeout")
+    # Stopped by the run's limit, it says little about how long it would have taken.
+    if slower and slower.reason_code == "time_limit":
+        return Skip(
+            "time_limit",
+            f"{slower.width}x{slower.height} did not end in time already, and time only grows "
+            "with size",
+        )
+    seconds = None if estimate is None else estimate.seconds
+    basis = "" if estimate is None else f" ({estimate.basis})"
+    limit_s = cell.measure.cell_time_limit_s
+    if seconds is not None and seconds > limit_s:
+        return Skip(
+            "time_limit",
+            f"one pass is estimated at {seconds:.0f} s, the cell's limit is {limit_s:.0f} s{basis}",
+            seconds,
+        )
+    deadline_s = DEADLINE_FACTOR * limit_s + DEADLINE_EXTRA_S
+    if run_time_left_s is None:
+        return Run(limit_s, deadline_s, "time_limit")
+    if run_time_left_s <= 0:
+        return Skip("run_time_limit", "the run's time limit was reached before this cell", seconds)
+    least_s = STARTUP_S + (seconds or 0.0) * _passes(cell)
+    if seconds is not None and least_s > run_time_left_s:
+        return Skip(
+            "run_time_limit",
+            f"one pass and the start are estimated at {least_s:.0f} s, the run's time limit leaves "
+            f"{run_time_left_s:.0f} s{basis}",
+            seconds,
+        )
+    # A third is kept for what is not timed, so that the limit ends the repeats and not the cell.
+    budget_s = min(limit_s, run_time_left_s * 2 / 3)
+    if run_time_left_s < deadline_s:
+        return Run(budget_s, run_time_left_s, "run_time_limit")
+    return Run(budget_s, deadline_s, "time_limit")
+
+
+def expected_s(cell: Cell, estimate: Estimate | None) -> float | None:
+    """Predicted seconds of a whole cell, for the time left; None without an estimate.
+
+    A pass that passes the limit counts as nothing: that cell will be skipped.
+    """
+    if estimate is None:
+        return None
+    limit_s = cell.measure.cell_time_limit_s
+    if estimate.seconds > limit_s:
+        return 0.0
+    if cell.kind == "quality":
+        return STARTUP_S + estimate.seconds * _passes(cell)
+    # The first pass and the one for the memory come on top of the timed ones.
+    passes = cell.measure.warmup + cell.measure.min_repeats + 2
+    return STARTUP_S + min(estimate.seconds * passes, limit_s)
+
+
+def time_left_s(
+    cells: Iterable[Cell], measured: Measured, gmacs: Mapping[str, float | None]
+) -> float | None:
+    """Predicted seconds of all ``cells``; None while nothing is known of any of them.
+
+    A cell of which nothing is known counts as the mean of the others.
+    """
+    known = []
+    unknown = 0
+    for cell in cells:
+        seconds = expected_s(cell, measured.estimate(cell, gmacs=gmacs.get(cell.id)))
+        if seconds is None:
+            unknown += 1
+        else:
+            known.append(seconds)
+    if not known:
+        return None if unknown else 0.0
+    return sum(known) * (1 + unknown / len(known))
+
+
+def _smaller(cell: Cell, records: Iterable[Record], status: Status) -> Record | None:
+    """The smallest image with which the same model, run in the same way, ended in ``status``."""
+    if cell.kind == "quality":
+        return None
+    cap_mb = None if cell.memory_cap_bytes is None else cell.memory_cap_bytes / 1e6
+    found = [
+        record
+        for record in records
+        if record.status == status
+        and record.kind == cell.kind
+        and record.model == cell.model
+        and record.execution == cell.execution
+        and record.precision == cell.precision
+        and record.device == cell.device
+        and record.threads == cell.threads
+        and record.memory_cap_mb == cap_mb
+        # Both sides: with equal pixels a long strip needs other padding than a square.
+        and record.width <= cell.width
+        and record.height <= cell.height
+        and record.style_width <= cell.style_width
+        and record.style_height <= cell.style_height
+        and (record.width, record.height) != (cell.width, cell.height)
+    ]
+    return min(found, key=lambda record: record.megapixels, default=None)
+
+
+def _passes(cell: Cell) -> int:
+    """Passes that a cell needs at least: one, or one for each pair."""
+    if cell.quality is None:
+        return 1
+    return min(len(cell.content) * len(cell.style), cell.quality.max_pairs)
+
+
+def _seconds(record: Record) -> float:
+    return (record.latency_ms or 0.0) / 1e3

@@ -1,0 +1,156 @@
+"""The process that measures one cell: ``python -m bench.run.worker CELL RUN_DIR REPEAT PARENT``.
+
+What is imported up here is light: the process must be tied to its parent before it spends seconds
+on loading PyTorch.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.cells import Cell
+from bench.record import Record
+from bench.run.draft import draft_fields, random_weights_reason, timestamp
+from bench.run.records import write_record
+from bench.run.stage import Stage
+
+_PR_SET_PDEATHSIG = 1
+_TRACEBACK_LINES = 6
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure the cell in the file and write its record. Returns the exit status."""
+    cell_file, run_dir, repeat, parent = arguments
+    die_with_parent(int(parent))
+    cell = Cell.model_validate(json.loads(Path(cell_file).read_bytes()))
+    write_record(Path(run_dir), measure_cell(cell, Path(run_dir), repeat=int(repeat)))
+    return 0
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the parent is gone, however it went."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # It may have died before the request was made: then there is a new parent already.
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def measure_cell(cell: Cell, run_dir: Path, *, repeat: int = 0) -> Record:
+    """Measure one cell in this process. Every way it can end but a kill is a record.
+
+    This process is changed for good: threads, seeds, and the cap on its memory.
+    """
+    started = time.perf_counter()
+    fields = draft_fields(cell, repeat=repeat) | {"started_at": timestamp()}
+    stage = Stage()
+    try:
+        _measure(cell, run_dir, fields, stage)
+    except Exception as error:
+        # Nothing is hidden: whatever it was, the record says it.
+        fields |= _failure(error, stage)
+        # The frames hold the tensors; without them there is memory to write the record with.
+        traceback.clear_frames(error.__traceback__)
+    gc.collect()
+    fields["duration_s"] = round(time.perf_counter() - started, 3)
+    return Record(**fields)
+
+
+def _failure(error: Exception, stage: Stage) -> dict[str, Any]:
+    from bench.measure.memory import out_of_memory
+    from bench.stylizers import Unsupported
+
+    if isinstance(error, Unsupported):
+        return {"status": "unsupported", "reason_code": error.code, "reason": error.reason}
+    if memory := out_of_memory(error):
+        return {
+            "status": "out_of_memory",
+            "reason_code": memory.code,
+            "reason": f"{memory.message}; while {stage.now}",
+            "requested_mb": memory.requested_mb,
+            "free_mb": memory.free_mb,
+        }
+    lines = "".join(traceback.format_tb(error.__traceback__)).splitlines()
+    where = "\n".join(lines[-_TRACEBACK_LINES:])
+    return {
+        "status": "crashed",
+        "reason_code": "exception",
+        "reason": f"{type(error).__name__} while {stage.now}: {error}\n{where}",
+    }
+
+
+def _measure(cell: Cell, run_dir: Path, fields: dict[str, Any], stage: Stage) -> None:
+    import torch
+
+    stage.now = "loading the model"
+    if cell.threads is not None:
+        torch.set_num_threads(cell.threads)
+    torch.manual_seed(cell.seed)
+
+    from bench.measure.memory import apply_cap, meter_for
+    from bench.run.performance import measure_performance, milliseconds_since, synchronise
+    from bench.stylizers import load_stylizer
+
+    # In this order: the meter has to see the card before CUDA is initialised, which the cap does.
+    # The cap imitates a smaller card or machine, so what is loaded from here on counts: the model,
+    # the images and the pass, but not the libraries, which are loaded by now. The threads are set
+    # already, because the cap has them started.
+    meter = meter_for(cell.device)
+    fields["memory_cap_mechanism"] = apply_cap(cell.memory_cap_bytes, cell.device)
+    began = time.perf_counter()
+    with torch.inference_mode():
+        stylizer = load_stylizer(
+            cell.model,
+            device=cell.device,
+            precision=cell.precision,
+            execution=cell.execution,
+            seed=cell.seed,
+        )
+        synchronise(cell.device)
+        gmacs = stylizer.macs(cell.width, cell.height) / 1e9
+        fields |= {
+            "load_ms": milliseconds_since(began),
+            "weights": stylizer.weights,
+            "weights_detail": stylizer.weights_detail,
+            "weights_digest": stylizer.weights_digest,
+            "parameters": stylizer.parameters,
+            "storage_mb": stylizer.storage_bytes / 1e6,
+            "gmacs": gmacs,
+            "gflops": 2 * gmacs,
+        }
+        if cell.kind == "performance":
+            measure_performance(cell, stylizer, meter, fields, stage)
+        else:
+            _measure_quality(cell, stylizer, run_dir, fields, stage)
+
+
+def _measure_quality(
+    cell: Cell, stylizer: Any, run_dir: Path, fields: dict[str, Any], stage: Stage
+) -> None:
+    from bench.quality import evaluate_quality
+    from bench.run.records import IMAGES
+
+    if stylizer.weights == "random":
+        fields |= {
+            "status": "skipped",
+            "reason_code": "random_weights",
+            "reason": random_weights_reason(cell.model),
+        }
+        return
+    stage.now = "evaluating the quality"
+    image_dir = run_dir / IMAGES
+    image_dir.mkdir(exist_ok=True)
+    fields |= evaluate_quality(stylizer, cell, image_dir)
+    fields["status"] = "ok"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,263 @@
+"""What a scenario is once its file has been read: keys, limits, defaults, and its cells."""
+
+from collections.abc import Callable
+from itertools import product
+from math import prod
+from typing import Annotated, Any
+
+import yaml
+from pydantic import (
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from bench.cells import Cell, Frozen, MeasureSettings, QualitySettings
+from bench.exclusion import Exclusion, Point, unused
+from bench.scenario_fields import (
+    AlphasField,
+    BackboneField,
+    CapsField,
+    DeviceField,
+    ExecutionsField,
+    FractionField,
+    MetricsField,
+    ModelsField,
+    NameField,
+    NetworkField,
+    OptionalSecondsField,
+    PrecisionsField,
+    SecondsField,
+    SizeField,
+    SizesField,
+    Whole,
+    key,
+)
+from bench.scenario_images import Images, all_images
+from bench.scenario_values import KeyProblemsError
+from bench.units import Size
+
+MAX_CELLS = 20_000
+_DIMENSIONS = ("memory_cap", "models", "execution", "precision", "alpha", "resolutions")
+"""Keys whose lists are multiplied, the slowest to change first."""
+
+
+class Measure(Frozen):
+    """How a cell is timed."""
+
+    warmup: Annotated[int, Whole(0, 1000)] = key(2, "Passes before timing begins; may be 0.")
+    min_repeats: Annotated[int, Whole(1, 100_000)] = key(
+        6, "Fewest timed passes; below 6 there is no 95 % interval of a median."
+    )
+    max_repeats: Annotated[int, Whole(1, 100_000)] = key(50, "Most timed passes.")
+    target_ci: FractionField = key(
+        "2%", "Timing stops when the median's 95 % interval is within this much on either side."
+    )
+    cell_time_limit: SecondsField = key(
+        "120s", "Longest time of one cell; one that is predicted to pass it is tried once at most."
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Measure":
+        if self.min_repeats > self.max_repeats:
+            raise KeyProblemsError(
+                (
+                    ("min_repeats",),
+                    f"{self.min_repeats} is more than max_repeats, which is {self.max_repeats}",
+                )
+            )
+        return self
+
+
+class Quality(Frozen):
+    """What is computed on the stylised images, and on what."""
+
+    resolution: SizeField = key("512x512", "Size of the content images that are stylised.")
+    metrics: MetricsField = key(["content_loss", "style_loss", "lpips"], "What to compute.")
+    network: NetworkField = key(
+        "vgg16-normalised", "Weights of the network whose features the losses compare."
+    )
+    lpips_backbone: BackboneField = key(
+        "cache",
+        "Where LPIPS finds AlexNet: cache (PyTorch's folder of downloads), download (fetched if "
+        "it is not cached), or the path of a file.",
+    )
+    max_pairs: Annotated[int, Whole(1, 10_000)] = key(
+        4, "Most pairs of a content and a style image."
+    )
+
+
+class Scenario(Frozen):
+    """A sweep: lists are dimensions, and the cells are their product less what is excluded."""
+
+    name: NameField = Field(description="Name of the scenario, which run folders begin with.")
+    device: DeviceField = key(
+        "auto", "auto (CUDA if there is a card, else the CPU), cpu, cuda or cuda:N."
+    )
+    memory_cap: CapsField = key(
+        None, "Memory that a cell may use, such as 12GB; null for what the machine has."
+    )
+    models: ModelsField = Field(
+        description="Models as METHOD-FAMILY-RATIOx[:WEIGHTS], such as wct-vgg16-16x."
+    )
+    execution: ExecutionsField = key("whole", "How a cascade is run over the image.")
+    precision: PrecisionsField = key("fp32", "Number formats of the networks.")
+    resolutions: SizesField = Field(
+        description="Content sizes: WxH in pixels, or megapixels such as 12.5MP (a 4:3 image)."
+    )
+    style_resolution: SizeField = key("512x512", "Size of the style image.")
+    images: Images = Field(
+        default_factory=Images, description="Where content and style images come from."
+    )
+    alpha: AlphasField = key(1.0, "Strength of the style: 0 is the content, 1 the full style.")
+    seed: Annotated[int, Whole(0, 2**32 - 1)] = key(0, "Seed of everything random.")
+    threads: Annotated[int, Whole(1, 4096)] | None = key(
+        None, "CPU threads of a cell; null for PyTorch's choice."
+    )
+    measure: Measure = Field(
+        default_factory=Measure, description="Warm-up, repeats and limits of the timing."
+    )
+    quality: Quality | None = key(
+        None, "What to compute on the stylised images; null to measure no quality."
+    )
+    run_time_limit: OptionalSecondsField = key(
+        None, "Longest time of the run; what is left by then is skipped. null for none."
+    )
+    exclude: tuple[Exclusion, ...] = Field(
+        (), description="Entries that each leave out the cells that match all their keys."
+    )
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _one_entry_is_a_list(cls, value: object) -> object:
+        return [value] if isinstance(value, dict) else value
+
+    @field_validator("exclude", mode="after")
+    @classmethod
+    def _excludes_some(
+        cls, exclude: tuple[Exclusion, ...], info: ValidationInfo
+    ) -> tuple[Exclusion, ...]:
+        # keys that have problems of their own are missing: there is no product to check then
+        if not {*_DIMENSIONS, "quality"} <= info.data.keys():
+            return exclude
+        count = prod(len(info.data[key]) for key in _DIMENSIONS)
+        if count > MAX_CELLS:
+            return exclude
+        points = [*_timed_points(info.data), *_quality_points(info.data)]
+        if problems := unused(exclude, points):
+            raise KeyProblemsError(*problems)
+        if all(any(entry.matches(point) for entry in exclude) for point in points):
+            raise ValueError(f"leaves no cell of {len(points)}; a scenario needs at least one")
+        return exclude
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> "Scenario":
+        counts = {key: len(getattr(self, key)) for key in _DIMENSIONS}
+        if prod(counts.values()) > MAX_CELLS:
+            product_text = " x ".join(f"{count} {key}" for key, count in counts.items())
+            raise ValueError(f"{product_text} make more than {MAX_CELLS} cells")
+        return self
+
+    def cells(
+        self, device: str, *, weights_digest: Callable[[str], str], code_version: str
+    ) -> list[Cell]:
+        """The cells in a stable order: those that are timed, then those for quality.
+
+        Args:
+            device: ``cpu`` or ``cuda[:N]``, what ``self.device`` came to on this machine.
+            weights_digest: digest of a model's weights, asked once a model; it may raise.
+            code_version: what measures the cell, so that another version makes other cells.
+        """
+        digests = {model: weights_digest(model) for model in self.models}
+        keys = {key: getattr(self, key) for key in (*_DIMENSIONS, "quality")}
+
+        def cell(point: Point, **special: Any) -> Cell:
+            return Cell(
+                model=point.model,
+                execution=point.execution,
+                precision=point.precision,
+                device=device,
+                width=point.resolution.width,
+                height=point.resolution.height,
+                style_width=self.style_resolution.width,
+                style_height=self.style_resolution.height,
+                memory_cap_bytes=point.memory_cap,
+                alpha=point.alpha,
+                seed=self.seed,
+                threads=self.threads,
+                measure=MeasureSettings(
+                    warmup=self.measure.warmup,
+                    min_repeats=self.measure.min_repeats,
+                    max_repeats=self.measure.max_repeats,
+                    target_ci=self.measure.target_ci,
+                    cell_time_limit_s=self.measure.cell_time_limit,
+                ),
+                weights_digest=digests[point.model],
+                code_version=code_version,
+                **special,
+            )
+
+        timed = [
+            cell(
+                point,
+                kind="performance",
+                content=self.images.content[:1],
+                style=self.images.style[:1],
+            )
+            for point in self._kept(_timed_points(keys))
+        ]
+        if self.quality is None:
+            return timed
+        settings = QualitySettings(
+            metrics=self.quality.metrics,
+            network=self.quality.network,
+            lpips_backbone=self.quality.lpips_backbone,
+            max_pairs=self.quality.max_pairs,
+        )
+        content = all_images("content", self.images.content)
+        style = all_images("style", self.images.style)
+        return timed + [
+            cell(point, kind="quality", content=content, style=style, quality=settings)
+            for point in self._kept(_quality_points(keys))
+        ]
+
+    def _kept(self, points: list[Point]) -> list[Point]:
+        return [p for p in points if not any(entry.matches(p) for entry in self.exclude)]
+
+    def resolved(self) -> dict[str, Any]:
+        """Every key with its value, defaults included, as plain YAML values with readable units.
+
+        Loaded again from the same working directory it gives an equal scenario.
+        """
+        return self.model_dump(mode="json")
+
+    def resolved_yaml(self) -> str:
+        """``resolved`` as the text of a scenario file."""
+        return yaml.safe_dump(
+            self.resolved(), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+        )
+
+
+def _points(keys: dict[str, Any], resolutions: tuple[Size, ...]) -> list[Point]:
+    combinations = product(*(keys[key] for key in _DIMENSIONS[:-1]), resolutions)
+    return [
+        Point(
+            model=model,
+            execution=execution,
+            precision=precision,
+            resolution=resolution,
+            memory_cap=memory_cap,
+            alpha=alpha,
+        )
+        for memory_cap, model, execution, precision, alpha, resolution in combinations
+    ]
+
+
+def _timed_points(keys: dict[str, Any]) -> list[Point]:
+    return _points(keys, keys["resolutions"])
+
+
+def _quality_points(keys: dict[str, Any]) -> list[Point]:
+    quality: Quality | None = keys["quality"]
+    return [] if quality is None else _points(keys, (quality.resolution,))

@@ -1,0 +1,34 @@
+"""Words for error messages: the nearest right spelling, and values shown on one short line."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(text: str, options: Iterable[str]) -> str | None:
+    """The option most like ``text``, whatever its case; None if none is near."""
+    by_lower = {option.lower(): option for option in options}
+    near = difflib.get_close_matches(text.lower(), by_lower, n=1)
+    return by_lower[near[0]] if near else None
+
+
+def did_you_mean(text: str, options: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` to put at the end of a message, or nothing if no option is near."""
+    near = nearest(text, options)
+    return "" if near is None else f"; did you mean '{near}'?"
+
+
+def one_line(text: str) -> str:
+    """``text`` with everything that does not print, line breaks included, as backslash escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """``value`` as an error message shows it: collections by name, long texts cut short."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = repr(value) if not isinstance(value, bool) else str(value).lower()
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"

@@ -1,0 +1,264 @@
+"""One look for all figures: sized for a paper's column, safe for colour-blind eyes and for grey."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import cycle
+from pathlib import Path
+from textwrap import wrap
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+from matplotlib.legend import Legend
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.transforms import Bbox
+
+COLUMN = 3.5
+"""Width in inches of one column of a paper."""
+PAGE = 7.16
+"""Width in inches of two columns."""
+FONT = "DejaVu Sans"
+"""The font that comes with matplotlib, so that a figure is the same on every machine."""
+FORMATS = ("png", "pdf", "svg")
+GREY = "0.35"
+FAILURE = "#a11d1d"
+SMALL = 6.0
+"""Points of the smallest text."""
+
+_RC: dict[str, Any] = {
+    **sns.axes_style("ticks"),
+    "font.family": "sans-serif",
+    "font.sans-serif": [FONT],
+    "font.size": 7.0,
+    "axes.labelsize": 7.0,
+    "axes.titlesize": 7.0,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": "0.25",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 3.0,
+    "ytick.major.size": 3.0,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "xtick.color": "0.15",
+    "ytick.color": "0.15",
+    "legend.fontsize": 6.5,
+    "legend.title_fontsize": SMALL,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "legend.columnspacing": 1.4,
+    "legend.labelspacing": 0.35,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4.2,
+    "lines.markeredgewidth": 0.8,
+    "grid.color": "0.88",
+    "grid.linewidth": 0.4,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "ultrastyle-bench",
+    # model names are text, whatever dollar signs they hold
+    "text.parse_math": False,
+}
+# a date or a version in a file would make two builds of one run differ
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+}
+
+
+class Look(NamedTuple):
+    """How a model is drawn in every figure of a run."""
+
+    colour: tuple[float, float, float]
+    marker: str
+
+
+HOURGLASS = ((-1, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+STATUS_MARKS: Mapping[str, Mapping[str, Any]] = {
+    "out_of_memory": {"marker": "x", "color": FAILURE, "markeredgewidth": 1.2},
+    "timeout": {"marker": HOURGLASS, "color": FAILURE, "markeredgewidth": 0.5},
+    "crashed": {"marker": "*", "color": FAILURE, "markeredgewidth": 0.3, "markersize": 5.5},
+    "unsupported": {"marker": "s", "color": GREY, "markerfacecolor": "white"},
+    "skipped": {"marker": "o", "color": GREY, "markerfacecolor": "white"},
+    "predicted": {"marker": "d", "color": GREY, "markerfacecolor": "white"},
+}
+"""Line2D settings of each status that has no measurement; failures red, what was not run hollow."""
+
+# no diamond, cross or star: those mean something else
+_MARKERS = ("o", "s", "^", "v", "P", "h", "<", "p", ">")
+_BELOW: dict[str, Any] = {"loc": "lower center", "borderpad": 0.3, "borderaxespad": 0.0}
+_LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (6, 1.5, 1.5, 1.5)), (0, (10, 2)), (0, (3, 1)))
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """Matplotlib settings for drawing and saving, whatever the user's own are."""
+    with mpl.rc_context():
+        # the defaults first; the backend stays, for whoever calls from a session of their own
+        defaults: Any = mpl.rcParamsDefault
+        settings: Any = {k: v for k, v in defaults.items() if not k.startswith("backend")} | _RC
+        mpl.rcParams.update(settings)
+        yield
+
+
+def looks(models: Iterable[str]) -> dict[str, Look]:
+    """Colour and marker of each model, in their order; nine markers and eight colours in turn."""
+    palette = sns.color_palette("colorblind")
+    # blue, orange, green, vermilion, pink, brown, sky, grey: yellow is lost on white paper
+    order = [palette[index] for index in (0, 1, 2, 3, 4, 5, 9, 7)]
+    return {
+        model: Look(colour, marker)
+        for model, colour, marker in zip(models, cycle(order), cycle(_MARKERS), strict=False)
+    }
+
+
+def line_styles(lines: Iterable[str]) -> dict[str, Any]:
+    """A line style for each of a run's settings, solid first; dotted is kept for predictions."""
+    return dict(zip(dict.fromkeys(lines), cycle(_LINES), strict=False))
+
+
+def printable(text: str) -> str:
+    """``text`` with what the figures' font cannot show replaced by the replacement character."""
+    font = _font()
+    return "".join(
+        c
+        if c == "\n" or (c.isprintable() and font.get_char_index(ord(c)))
+        else "\N{REPLACEMENT CHARACTER}"
+        for c in text
+    )
+
+
+def wrapped(text: str, width: int) -> str:
+    """``text`` broken into lines of at most ``width`` characters, a model's path on its own."""
+    head, colon, tail = text.partition(":")
+    pieces = [text] if len(text) <= width or not colon else [head + colon, tail]
+    return printable("\n".join(line for piece in pieces for line in wrap(piece, width)))
+
+
+def paragraph(text: str, width: int) -> str:
+    """Running text broken into lines of at most ``width`` characters."""
+    return printable("\n".join(wrap(text, width)))
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, laid out by constraint."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    engine: Any = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(w_pad=0.03, h_pad=0.02, wspace=0.02, hspace=0.0)
+    return figure
+
+
+def message_figure(text: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure = new_figure(COLUMN, 1.1)
+    figure.text(
+        0.5, 0.5, paragraph(text, 52), ha="center", va="center", color=GREY, linespacing=1.4
+    )
+    return figure
+
+
+def legend_below(
+    figure: Figure, groups: Sequence[Sequence[tuple[Artist, str]]], note: str = ""
+) -> None:
+    """Legends under the axes, one block a group, ``note`` beneath; the figure grows by them."""
+    width, height = figure.get_size_inches()
+    blocks = []
+    for group in groups:
+        if group:
+            handles = [handle for handle, _ in group]
+            texts = [wrapped(label, 36) for _, label in group]
+            blocks.append(_widest(figure, handles, texts, width - 0.06))
+    if note:
+        text = paragraph(note, int(width * 21))
+        blocks.append(figure.legend([], [], title=text, alignment="left", **_BELOW))
+        blocks[-1].get_title().set_color(GREY)
+    figure.draw_without_rendering()
+    heights = [block.get_window_extent().height / figure.dpi for block in blocks]
+    below = sum(heights)
+    total = height + below
+    figure.set_size_inches(width, total)
+    for index, block in enumerate(blocks):
+        block.set_bbox_to_anchor((0.5, sum(heights[index + 1 :]) / total))
+        block.set_in_layout(False)
+    engine: Any = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0, below / total, 1, 1 - below / total))
+
+
+def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
+    """A logarithmic x or y axis from ``low`` to ``high`` with plain numbers at its ticks."""
+    set_scale, set_limits, axis = (
+        (axes.set_xscale, axes.set_xlim, axes.xaxis)
+        if which == "x"
+        else (axes.set_yscale, axes.set_ylim, axes.yaxis)
+    )
+    set_scale("log")
+    set_limits(low, high)
+    span = high / low
+    subs: tuple[float, ...] = (1.0,) if span > 2e3 else (1.0, 3.0) if span > 30 else (1.0, 2.0, 5.0)
+    if span <= 3:
+        subs = tuple(float(value) for value in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9))
+    axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=50))
+    axis.set_minor_locator(
+        LogLocator(base=10, subs=tuple(float(n) for n in range(1, 10)), numticks=50)
+        if span <= 1e5
+        else NullLocator()
+    )
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def plain(value: float) -> str:
+    """A tick's number without an exponent between 0.0001 and a million."""
+    if value == 0:
+        return "0"
+    if 1e-4 <= abs(value) < 1e6:
+        return f"{value:.10f}".rstrip("0").rstrip(".")[:8] if abs(value) < 1 else f"{value:,.6g}"
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """``name`` as PNG (300 dpi), PDF and SVG in ``folder``; the same bytes for the same figure."""
+    figure.draw_without_rendering()
+    # one layout for all formats, and worked out once; its solver's last digits vary from run to run
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        bounds = axes.get_position(original=True).bounds
+        axes.set_position(Bbox.from_bounds(*(round(value, 6) for value in bounds)))
+    paths = [folder / f"{name}.{suffix}" for suffix in FORMATS]
+    for path, suffix in zip(paths, FORMATS, strict=True):
+        figure.savefig(path, format=suffix, metadata=_METADATA[suffix])
+    return paths
+
+
+def _widest(
+    figure: Figure, handles: Sequence[Artist], texts: Sequence[str], width: float
+) -> Legend:
+    """A legend of as many columns as fit ``width`` inches."""
+    for columns in range(min(len(texts), 6), 0, -1):
+        legend = figure.legend(handles, texts, ncols=columns, **_BELOW)
+        if columns == 1 or legend.get_window_extent().width / figure.dpi <= width:
+            break
+        legend.remove()
+    return legend
+
+
+@cache
+def _font() -> Any:
+    return get_font(findfont(FONT))

@@ -1,0 +1,229 @@
+"""What a run found, in sentences, from its numbers alone. Every sentence is Markdown."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from bench.record import Record
+from reports.quality_figure import no_quality, trained_points
+from reports.results import (
+    STATUS_WORDS,
+    CommonSize,
+    Results,
+    Series,
+    baseline,
+    common_size,
+    peak_memory_mb,
+    ratio,
+)
+from reports.tables import message, next_size
+from reports.text import count, gigabytes, listing, markdown, megapixels, number
+
+
+def overview(results: Results) -> str:
+    """How many cells of what there are and how they ended."""
+    if not results.records:
+        return "This run is empty: it has no record, so there is nothing to report."
+    records = results.records
+    models = count(len(results.models), "model")
+    devices = listing(list(dict.fromkeys(record.device for record in records)))
+    caps = sorted({record.memory_cap_mb for record in records if record.memory_cap_mb})
+    under = f" under a memory cap of {listing([gigabytes(cap) for cap in caps])}" if caps else ""
+    ends = Counter(str(record.status) for record in records)
+    words = [
+        f"{ends[status]} {'measured' if status == 'ok' else word}"
+        for status, word in STATUS_WORDS.items()
+        if ends[status]
+    ]
+    cells = count(len(records), "record")
+    return f"{cells} of {models} on {markdown(devices)}{under}: {listing(words)}."
+
+
+def findings(results: Results) -> list[tuple[str, list[str]]]:
+    """Headings and the sentences under each; those without anything to say are left out."""
+    common = common_size(results.performance)
+    sections = [
+        ("How far each model goes", [_reach(one) for one in results.performance]),
+        ("Cost", _costs(results, common)),
+        ("Against ratio 1", _reductions(results, common)),
+        ("Quality", _quality(results)),
+        ("What was not measured", _failures(results)),
+        ("Read with care", _caveats(results)),
+    ]
+    return [(heading, sentences) for heading, sentences in sections if sentences]
+
+
+def _name(one: Series) -> str:
+    return f"**{markdown(one.label)}**" + (" (random weights)" if one.random else "")
+
+
+def _size(cell: Record) -> str:
+    return f"{megapixels(cell.megapixels)} ({cell.width}x{cell.height})"
+
+
+def _reach(one: Series) -> str:
+    beyond = next_size(one)
+    start = f"{_name(one)}: " + (f"to {_size(one.ok[-1])}" if one.ok else "measured at no size")
+    if beyond is None:
+        return f"{start}, the largest that was asked for."
+    why = STATUS_WORDS[beyond.status]
+    if beyond.status == "out_of_memory" and beyond.requested_mb is not None:
+        why += f", asking for {gigabytes(beyond.requested_mb)}"
+        if beyond.free_mb is not None:
+            why += f" with {gigabytes(beyond.free_mb)} free"
+    elif beyond.estimate_s is not None and beyond.status in ("skipped", "predicted"):
+        why += f", one pass extrapolated to {number(beyond.estimate_s)} s, not measured"
+    return f"{start}; {megapixels(beyond.megapixels)}: {why}."
+
+
+def _costs(results: Results, common: CommonSize | None) -> list[str]:
+    if common is None or len(results.performance) < 2:
+        return []
+    cells = [(one, cell) for one in results.performance if (cell := one.at(common.size))]
+    timed = [(cell.latency_ms, one) for one, cell in cells if cell.latency_ms]
+    held = [(peak, one) for one, cell in cells if (peak := peak_memory_mb(cell))]
+    size = f"{megapixels(common.megapixels)} ({common.size[0]}x{common.size[1]})"
+    which = "every model was measured at" if not common.missing else "most were measured at"
+    sentences = []
+    if len(timed) > 1:
+        (fast, quickest), (slow, slowest) = _ends(timed)
+        sentences.append(
+            f"At {size}, the largest size {which}, {_name(quickest)} is the fastest with "
+            f"{number(fast / 1000)} s and {_name(slowest)} the slowest with "
+            f"{number(slow / 1000)} s a pass."
+        )
+    if len(held) > 1:
+        (low, smallest), (high, largest) = _ends(held)
+        sentences.append(
+            f"{'There' if sentences else f'At {size}'} {_name(smallest)} needs the least memory, "
+            f"{gigabytes(low)}, and {_name(largest)} the most, {gigabytes(high)}."
+        )
+    if common.missing:
+        sentences.append(
+            f"Without a measurement there: {listing([_name(one) for one in common.missing])}."
+        )
+    return sentences
+
+
+def _ends(
+    values: Sequence[tuple[float, Series]],
+) -> tuple[tuple[float, Series], tuple[float, Series]]:
+    return min(values, key=lambda pair: pair[0]), max(values, key=lambda pair: pair[0])
+
+
+def _reductions(results: Results, common: CommonSize | None) -> list[str]:
+    sentences = []
+    for one in results.performance:
+        reference = baseline(one, results.performance)
+        here = one.at(common.size) if common else None
+        there = reference.at(common.size) if reference and common else None
+        if reference is None or here is None or there is None:
+            continue
+        found = []
+        if speed := ratio(there.latency_ms, here.latency_ms):
+            found.append(
+                f"{number(speed)} times as fast"
+                if speed >= 1
+                else f"{number(1 / speed)} times as long a pass"
+            )
+        if memory := ratio(peak_memory_mb(there), peak_memory_mb(here)):
+            found.append(f"{_percent(memory)} of its peak memory")
+        if parameters := ratio(there.parameters, here.parameters):
+            found.append(f"{_percent(parameters)} of its parameters")
+        if len(one.ok) and reference.ok:
+            reach = one.ok[-1].megapixels / reference.ok[-1].megapixels
+            if reach > 1:
+                found.append(f"{number(reach)} times the pixels at the most")
+        if found:
+            sentences.append(
+                f"{_name(one)} against {_name(reference)} at {megapixels(here.megapixels)}: "
+                f"{listing(found)}."
+            )
+    return sentences
+
+
+def _percent(times: float) -> str:
+    return f"{number(100 / times)} %"
+
+
+def _quality(results: Results) -> list[str]:
+    points = trained_points(results)
+    if not points:
+        return [markdown(no_quality(results))] if results.records else []
+    sentences = []
+    for metric, words in (
+        ("style_loss", "style loss"),
+        ("content_loss", "content loss"),
+        ("lpips", "LPIPS"),
+    ):
+        valued = [
+            (value, point.quality)
+            for point in points
+            if (value := getattr(point.record, metric)) is not None
+        ]
+        if not valued:
+            continue
+        (low, best), (high, worst) = _ends(valued)
+        sentences.append(
+            f"Lowest {words}: {number(low)}, {_name(best)}"
+            + (f"; highest: {number(high)}, {_name(worst)}." if best is not worst else ".")
+        )
+    absent = {
+        (metric, reason)
+        for point in points
+        for metric, reason in (point.record.metrics_absent or {}).items()
+    }
+    return sentences + [
+        f"No {markdown(metric)}: {markdown(reason).rstrip('.')}."
+        for metric, reason in sorted(absent)
+    ]
+
+
+def _failures(results: Results) -> list[str]:
+    """One sentence a status and kind, with the models and the commonest messages."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for status in STATUS_WORDS:
+        for record in results.records:
+            if record.status == status != "ok":
+                groups.setdefault((status, record.kind), []).append(record)
+    sentences = []
+    for (status, kind), records in groups.items():
+        models = dict.fromkeys(results.models[record.model] for record in records)
+        reasons = Counter(message(record) for record in records)
+        first, times = reasons.most_common(1)[0]
+        example = markdown(first).rstrip(".")
+        sentences.append(
+            f"{STATUS_WORDS[status].capitalize()}: {count(len(records), f'{kind} record')} of "
+            f"{listing([markdown(name) for name in models])} "
+            f"({'' if times == len(records) else 'for example: '}{example})."
+        )
+    return sentences
+
+
+def _caveats(results: Results) -> list[str]:
+    sentences = []
+    if names := results.random_models:
+        sentences.append(
+            f"{listing([markdown(name) for name in names])}: random weights. Speed and memory are "
+            "those of the network; pictures and quality would mean nothing and are left out."
+        )
+    cells = [cell for one in results.performance for cell in one.cells]
+    once = sum(cell.repeats == 1 for cell in cells if cell.status == "ok")
+    if once:
+        sentences.append(
+            f"{count(once, 'cell was', 'cells were')} measured once, so without an interval."
+        )
+    unsure = sum(
+        cell.converged is False and cell.repeats != 1 for cell in cells if cell.status == "ok"
+    )
+    if unsure:
+        sentences.append(
+            f"{count(unsure, 'cell')} met a limit before the interval reached its target."
+        )
+    predicted = sum(
+        cell.estimate_s is not None for cell in cells if cell.status in ("skipped", "predicted")
+    )
+    if predicted:
+        sentences.append(
+            f"{count(predicted, 'latency is', 'latencies are')} extrapolated, not measured."
+        )
+    return sentences

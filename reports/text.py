@@ -1,0 +1,106 @@
+"""Numbers, sizes and foreign text, as the report prints them."""
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+DASH = "–"
+
+
+def number(value: float | None, *, digits: int = 3) -> str:
+    """``digits`` significant digits without an exponent where that reads well; a dash for None.
+
+    From 1000 up whole numbers with a comma between thousands; below 0.001 an exponent.
+    """
+    if value is None:
+        return DASH
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.{digits}g}")
+    if abs(rounded) >= 10**digits:
+        return f"{value:,.0f}"
+    if abs(rounded) < 1e-3:
+        return f"{value:.{digits - 1}e}"
+    return f"{rounded:.{decimals(rounded, digits=digits)}f}"
+
+
+def decimals(value: float, *, digits: int = 3) -> int:
+    """Decimal places that give a non-zero ``value`` ``digits`` significant digits."""
+    exponent = int(f"{abs(value):.{digits - 1}e}".partition("e")[2])
+    return max(0, digits - 1 - exponent)
+
+
+def interval(value: float | None, low: float | None, high: float | None) -> str:
+    """``123 [121, 126]``, all three with the decimals of the value; no brackets without bounds."""
+    if value is None or low is None or high is None:
+        return number(value)
+    if value <= 0 or value < 1e-3:
+        return f"{number(value)} [{number(low)}, {number(high)}]"
+    places = decimals(float(f"{value:.3g}"))
+    return f"{value:,.{places}f} [{low:,.{places}f}, {high:,.{places}f}]"
+
+
+def megapixels(value: float) -> str:
+    """``4.19 MP``."""
+    return f"{number(value)} MP"
+
+
+def gigabytes(value_mb: float) -> str:
+    """Megabytes (10^6) as ``12 GB``."""
+    value = value_mb / 1000
+    return f"{value:.3g} GB" if value < 1000 else f"{number(value)} GB"
+
+
+def count(number_of: int, one: str, many: str | None = None) -> str:
+    """``1 cell``, ``2 cells``."""
+    return f"{number_of} {one if number_of == 1 else many or one + 's'}"
+
+
+def listing(items: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
+
+
+def one_line(text: str) -> str:
+    """``text`` with line breaks and other control characters (terminal colours) taken out."""
+    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
+    return " ".join(re.sub(r"[\x00-\x1f\x7f\u2028\u2029]", " ", text).split())
+
+
+def markdown(text: str) -> str:
+    """``text`` on one line, to stand in a Markdown table cell or paragraph as itself."""
+    text = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"([\\`*|\[\]~$])", r"\\\1", text)
+    # an underscore between letters is literal already; a backslash there only hurts the eye
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
+
+
+def short_names(models: Sequence[str]) -> dict[str, str]:
+    """Model names with the folders of a ``:PATH`` suffix left out, as far as they stay distinct.
+
+    ``wct-vgg19-16x:/a/b/weights`` becomes ``wct-vgg19-16x:weights``, or ``...:b/weights`` where
+    another model of ``models`` would have the same short name.
+    """
+    names: dict[str, str] = {}
+    for model in dict.fromkeys(models):
+        others = [other for other in models if other != model]
+        depth = 1
+        while _tail(model, depth) != model and any(
+            _tail(model, depth) == _tail(other, depth) for other in others
+        ):
+            depth += 1
+        names[model] = _tail(model, depth)
+    return names
+
+
+def image_name(name: str) -> str:
+    """The file name of an image path; a built-in's name as it is."""
+    return PurePosixPath(name.replace("\\", "/")).name or name
+
+
+def _tail(model: str, depth: int) -> str:
+    stem, colon, path = model.partition(":")
+    parts = [part for part in path.replace("\\", "/").split("/") if part]
+    if not colon or not parts or len(parts) < depth:
+        return model
+    return f"{stem}:{'/'.join(parts[-depth:])}"

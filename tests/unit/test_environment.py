@@ -1,0 +1,359 @@
+import json
+import subprocess
+from types import SimpleNamespace
+
+import pynvml
+import pytest
+import torch
+
+from bench.errors import EnvironmentUnfitError, UserError
+from bench.measure import environment
+from bench.measure.environment import (
+    code_version,
+    collect_environment,
+    environment_differences,
+    gpus,
+    resolve_device,
+)
+
+
+class FakeNvml:
+    """NVML with cards of the given names; their UUIDs are GPU-aaa0, GPU-bbb1, GPU-ccc2."""
+
+    NVMLError = pynvml.NVMLError
+    NVML_CLOCK_SM = pynvml.NVML_CLOCK_SM
+    NVML_CLOCK_MEM = pynvml.NVML_CLOCK_MEM
+
+    def __init__(self, *names, unsupported=()):
+        self.names = names
+        self.unsupported = unsupported
+        self.open = 0
+
+    def __getattribute__(self, name):
+        if name in object.__getattribute__(self, "unsupported"):
+            return object.__getattribute__(self, "_refuse")
+        return object.__getattribute__(self, name)
+
+    def _refuse(self, *arguments):
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    def nvmlInit(self):  # noqa: N802
+        if not self.names:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+        self.open += 1
+
+    def nvmlShutdown(self):  # noqa: N802
+        self.open -= 1
+
+    def nvmlDeviceGetCount(self):  # noqa: N802
+        return len(self.names)
+
+    def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802
+        return index
+
+    def nvmlDeviceGetHandleByUUID(self, uuid):  # noqa: N802
+        return self._refuse()
+
+    def nvmlDeviceGetUUID(self, handle):  # noqa: N802
+        return f"GPU-{'abc'[handle] * 3}{handle}"
+
+    def nvmlDeviceGetName(self, handle):  # noqa: N802
+        return self.names[handle]
+
+    def nvmlDeviceGetMemoryInfo(self, handle):  # noqa: N802
+        return SimpleNamespace(total=12 * 10**9, used=10**9, free=11 * 10**9)
+
+    def nvmlSystemGetDriverVersion(self):  # noqa: N802
+        return "570.10"
+
+    def nvmlDeviceGetCudaComputeCapability(self, handle):  # noqa: N802
+        return (9, 0)
+
+    def nvmlDeviceGetClockInfo(self, handle, kind):  # noqa: N802
+        return {self.NVML_CLOCK_SM: 1200, self.NVML_CLOCK_MEM: 2600}[kind]
+
+    def nvmlDeviceGetMaxClockInfo(self, handle, kind):  # noqa: N802
+        return {self.NVML_CLOCK_SM: 1980, self.NVML_CLOCK_MEM: 3201}[kind]
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle):  # noqa: N802
+        return 700_000
+
+    def nvmlDeviceGetPersistenceMode(self, handle):  # noqa: N802
+        return 1
+
+    def nvmlDeviceGetEccMode(self, handle):  # noqa: N802
+        return [1, 1]
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):  # noqa: N802
+        return [SimpleNamespace(pid=-5, usedGpuMemory=10**6)]
+
+
+@pytest.fixture
+def cards(monkeypatch):
+    """Puts cards into the machine."""
+
+    def put(*names, **options):
+        fake = FakeNvml(*names, **options)
+        monkeypatch.setattr(environment, "pynvml", fake)
+        monkeypatch.setattr(torch.version, "cuda", "13.0")
+        monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 92000)
+        return fake
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return put
+
+
+def test_without_a_driver_there_are_no_gpus_and_auto_is_the_cpu(cards):
+    cards()
+    assert gpus() == []
+    assert resolve_device("auto") == "cpu"
+
+
+def test_auto_is_the_first_gpu(cards):
+    cards("Card A", "Card B")
+    assert resolve_device("auto") == "cuda:0"
+    assert resolve_device("cuda") == "cuda:0"
+    assert resolve_device("cuda:1") == "cuda:1"
+    assert resolve_device("cpu") == "cpu"
+
+
+def test_auto_is_the_cpu_when_pytorch_has_no_cuda(cards, monkeypatch):
+    cards("Card A")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert resolve_device("auto") == "cpu"
+    with pytest.raises(EnvironmentUnfitError, match="built without CUDA"):
+        resolve_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        (None, ["Card A", "Card B", "Card C"]),
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("2,0", ["Card C", "Card A"]),
+        ("1,7,0", ["Card B"]),
+        ("0,0", []),
+        ("GPU-bbb1", ["Card B"]),
+        ("GPU-c,GPU-aaa0", ["Card C", "Card A"]),
+        ("GPU-", []),
+        ("GPU-zzz,GPU-aaa0", []),
+        ("MIG-gone", []),
+    ],
+)
+def test_visible_devices_follow_cudas_rules(cards, monkeypatch, visible, names):
+    fake = cards("Card A", "Card B", "Card C")
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    present = gpus()
+    assert [gpu.name for gpu in present] == names
+    assert [gpu.index for gpu in present] == list(range(len(names)))
+    assert fake.open == 0
+
+
+def test_a_gpu_that_is_not_there_is_named_with_what_is(cards, monkeypatch):
+    cards("Card A", "Card B")
+    with pytest.raises(EnvironmentUnfitError) as caught:
+        resolve_device("cuda:2")
+    assert caught.value.exit_code == 4
+    assert "cuda:0 (Card A), cuda:1 (Card B)" in str(caught.value)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with pytest.raises(EnvironmentUnfitError, match="CUDA_VISIBLE_DEVICES='1'"):
+        resolve_device("cuda:1")
+
+
+def test_a_machine_without_gpus_says_so(cards):
+    cards()
+    with pytest.raises(EnvironmentUnfitError, match="no NVIDIA GPU was found"):
+        resolve_device("cuda")
+
+
+@pytest.mark.parametrize(
+    "text", ["gpu", "cuda:", "cuda:-1", "cuda:x", "cuda:²", "CPU", "", "cpu:0"]
+)
+def test_what_names_no_device_is_wrong_use(cards, text):
+    cards("Card A")
+    with pytest.raises(UserError) as caught:
+        resolve_device(text)
+    assert caught.value.exit_code == 2
+    assert repr(text) in str(caught.value)
+
+
+def test_a_near_spelling_is_offered(cards):
+    cards("Card A")
+    with pytest.raises(UserError, match="did you mean 'cuda'"):
+        resolve_device("cudaa")
+
+
+def test_the_environment_of_a_cpu_run_is_json_without_gpu_facts(cards):
+    cards("Card A")
+    facts = json.loads(json.dumps(collect_environment("cpu")))
+    assert not [key for key in facts if key.startswith("gpu")]
+    assert facts["torch"] == torch.__version__
+    assert facts["torch_threads"] == torch.get_num_threads()
+    assert 1 <= facts["cpu_usable_cores"] <= facts["cpu_logical_cores"]
+    assert facts["memory_total_mb"] > facts["memory_available_mb"] > 0
+    assert None not in facts.values()
+
+
+def test_the_environment_of_a_gpu_run_describes_its_card(cards):
+    cards("Card A", "Card B")
+    facts = json.loads(json.dumps(collect_environment("cuda:1")))
+    assert facts["gpu"] == "Card B"
+    assert facts["gpu_memory_mb"] == 12_000
+    assert facts["gpu_driver"] == "570.10"
+    assert facts["gpu_compute_capability"] == "9.0"
+    assert (facts["gpu_clock_sm_mhz"], facts["gpu_clock_sm_max_mhz"]) == (1200, 1980)
+    assert facts["gpu_power_limit_w"] == 700
+    assert facts["gpu_ecc"] is True
+    assert facts["gpu_other_processes"] == 1
+
+
+def test_what_a_card_does_not_support_is_absent(cards):
+    cards("Card A", unsupported=("nvmlDeviceGetEccMode", "nvmlDeviceGetEnforcedPowerLimit"))
+    facts = collect_environment("cuda:0")
+    assert "gpu_ecc" not in facts
+    assert "gpu_power_limit_w" not in facts
+    assert facts["gpu"] == "Card A"
+
+
+def test_collecting_leaves_cuda_alone(cards, monkeypatch):
+    cards("Card A")
+    monkeypatch.setattr(torch.cuda, "init", lambda: pytest.fail("CUDA was initialised"))
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: pytest.fail("CUDA was initialised"))
+    monkeypatch.setattr(
+        torch._C, "_cuda_getDeviceCount", lambda: pytest.fail("CUDA was asked"), raising=False
+    )
+    collect_environment("cuda:0")
+    assert resolve_device("auto") == "cuda:0"
+
+
+# ---------------------------------------------------------------------------------------- code
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    done = subprocess.run(
+        ["git", "-C", str(folder), *identity, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    for folder in ("bench", "docs"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.py").write_text("1\n")
+    try:
+        git(tmp_path, "init", "-q")
+    except FileNotFoundError:
+        pytest.skip("git is not installed")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "First", "--no-gpg-sign")
+    monkeypatch.setattr(environment, "_ROOT", tmp_path)
+    monkeypatch.setattr(environment, "_package_version", lambda: "1.2.3")
+    return tmp_path
+
+
+def test_the_code_version_names_the_commit(checkout):
+    assert code_version() == f"1.2.3+{git(checkout, 'rev-parse', '--short=10', 'HEAD')}"
+
+
+def test_modified_source_is_dirty_and_nothing_else_is(checkout):
+    (checkout / "docs" / "a.py").write_text("2\n")
+    (checkout / "bench" / "untracked.py").write_text("2\n")
+    assert not code_version().endswith("+dirty")
+    assert collect_environment("cpu")["git_dirty"] is False
+    (checkout / "bench" / "a.py").write_text("2\n")
+    assert code_version().endswith("+dirty")
+    assert collect_environment("cpu")["git_dirty"] is True
+
+
+def test_a_checkout_around_the_installed_package_is_not_ours(checkout, monkeypatch):
+    inner = checkout / "venv" / "site-packages"
+    inner.mkdir(parents=True)
+    monkeypatch.setattr(environment, "_ROOT", inner)
+    assert code_version() == "1.2.3"
+    assert "git_commit" not in collect_environment("cpu")
+
+
+def test_without_git_the_version_stands_alone(checkout, monkeypatch):
+    monkeypatch.setenv("PATH", str(checkout))
+    assert code_version() == "1.2.3"
+
+
+def test_a_git_hooks_variables_do_not_mislead(checkout, monkeypatch):
+    expected = code_version()
+    monkeypatch.setenv("GIT_DIR", str(checkout / "nowhere"))
+    assert code_version() == expected
+
+
+def test_a_package_that_is_not_installed_takes_its_version_from_the_project(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "_DISTRIBUTION", "no-such-distribution-anywhere")
+    monkeypatch.setattr(environment, "_ROOT", tmp_path)
+    assert code_version() == "unknown"
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "4.5"\n')
+    assert code_version() == "4.5"
+
+
+# ---------------------------------------------------------------------------------- comparison
+
+
+@pytest.fixture
+def here(cards):
+    cards("Card A")
+    return collect_environment("cuda:0")
+
+
+def test_an_environment_can_be_compared_with_itself_at_another_time(here):
+    later = here | {
+        "collected_at": "2031-01-01T00:00:00+00:00",
+        "load_average_1min": 99.0,
+        "memory_available_mb": 1.0,
+        "gpu_clock_sm_mhz": 345,
+        "gpu_clock_memory_mhz": 345,
+        "gpu_other_processes": 7,
+        "device": "cuda:3",
+    }
+    assert environment_differences(here, later) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "label"),
+    [
+        ("device", "cpu", "device"),
+        ("gpu", "Tesla P100", "GPU"),
+        ("gpu_driver", "550", "driver"),
+        ("gpu_power_limit_w", 350.0, "power"),
+        ("cpu", "Another CPU", "CPU"),
+        ("torch", "2.11.0", "PyTorch"),
+        ("torch_threads", 77, "threads"),
+        ("cuda_runtime", "12.6", "CUDA"),
+        ("cudnn", 91000, "cuDNN"),
+        ("numpy", "1.26", "numpy"),
+        ("code_version", "0.0.1+abc", "code"),
+        ("variables", {"OMP_NUM_THREADS": "77"}, "OMP_NUM_THREADS=77"),
+    ],
+)
+def test_each_thing_that_changes_the_numbers_is_named_with_both_values(here, key, value, label):
+    differences = environment_differences(here, here | {key: value})
+    assert len(differences) == 1
+    assert label in differences[0]
+    if not isinstance(value, dict):
+        assert f"{here[key]}".partition(":")[0] in differences[0]
+        assert f"against {value}" in differences[0]
+
+
+def test_a_fact_that_one_side_lacks_is_a_difference(here):
+    without = {key: value for key, value in here.items() if key != "cudnn"}
+    assert environment_differences(here, without) == [f"cuDNN: {here['cudnn']} against unknown"]
+
+
+def test_cuda_does_not_matter_when_both_ran_on_the_cpu(cards):
+    cards()
+    one = collect_environment("cpu")
+    assert environment_differences(one, one | {"cuda_runtime": "1.0", "cudnn": 1}) == []

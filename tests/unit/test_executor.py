@@ -1,0 +1,306 @@
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import pytest
+
+from bench.cells import Cell, MeasureSettings
+from bench.run import executor
+from bench.run.draft import unmeasured
+from bench.run.executor import Ending, classify, run_cell, worker_environment
+from bench.run.store import RunFolder
+
+WRITE_OK = """
+    import json, sys
+    from pathlib import Path
+    from bench.cells import Cell
+    from bench.record import Record
+    from bench.run.draft import draft_fields
+    from bench.run.records import write_record
+    def write(**fields):
+        cell = Cell.model_validate(json.loads(Path(sys.argv[1]).read_bytes()))
+        fields = {"status": "ok", "latency_ms": 1.0, **fields}
+        write_record(Path(sys.argv[2]), Record(**draft_fields(cell), **fields))
+"""
+
+
+class FakeScenario(NamedTuple):
+    name: str = "quick"
+
+    def resolved_yaml(self) -> str:
+        return "name: quick\n"
+
+
+def make_cell(**fields: Any) -> Cell:
+    return Cell(
+        **{
+            "kind": "performance",
+            "model": "adain-vgg16-64x",
+            "execution": "whole",
+            "precision": "fp32",
+            "device": "cpu",
+            "width": 64,
+            "height": 64,
+            "style_width": 64,
+            "style_height": 64,
+            "memory_cap_bytes": None,
+            "alpha": 1.0,
+            "seed": 0,
+            "threads": None,
+            "content": ("builtin",),
+            "style": ("builtin",),
+            "measure": MeasureSettings(
+                warmup=0, min_repeats=1, max_repeats=1, target_ci=0.5, cell_time_limit_s=1
+            ),
+            "weights_digest": "",
+            "code_version": "1",
+            **fields,
+        }
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path):
+    with RunFolder.create(tmp_path, FakeScenario(), {}) as made:
+        yield made
+
+
+def run(folder: RunFolder, script: str, *, deadline_s: float = 30, **options: Any):
+    code = textwrap.dedent(script)
+    return run_cell(
+        options.pop("cell", make_cell()),
+        folder,
+        deadline_s=deadline_s,
+        worker=(sys.executable, "-c", code),
+        **options,
+    )
+
+
+def test_the_record_is_what_the_worker_wrote(folder):
+    record = run(folder, WRITE_OK + "    write(latency_ms=7.0)")
+    assert (record.status, record.latency_ms) == ("ok", 7.0)
+    assert folder.records() == [record]
+
+
+def test_an_exception_is_a_crash_with_its_last_line(folder):
+    record = run(folder, "raise ValueError('no such layer')", known={"gmacs": 3.0})
+    assert record.status == "crashed"
+    assert record.reason_code == "exception"
+    assert record.reason == "ValueError: no such layer"
+    assert record.gmacs == 3.0
+    assert folder.records() == [record]
+
+
+def test_a_signal_is_a_crash_with_its_number_and_last_words(folder):
+    record = run(
+        folder,
+        """
+        import os, sys
+        print("about to fall", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), 11)
+        """,
+    )
+    assert (record.status, record.reason_code, record.signal) == ("crashed", "signal", 11)
+    assert record.reason == "ended by signal 11 (SIGSEGV); last words: about to fall"
+
+
+def test_a_kill_without_evidence_is_not_called_out_of_memory(folder, monkeypatch):
+    monkeypatch.setattr(executor, "oom_kills", lambda: 5)
+    record = run(folder, "import os; os.kill(os.getpid(), 9)")
+    assert (record.status, record.signal) == ("crashed", 9)
+
+
+def test_a_kill_that_the_kernel_counts_is_out_of_memory(folder, monkeypatch):
+    counts = iter([5, 6])
+    monkeypatch.setattr(executor, "oom_kills", lambda: next(counts))
+    record = run(folder, "import os; os.kill(os.getpid(), 9)")
+    assert (record.status, record.reason_code, record.signal) == ("out_of_memory", "killed", 9)
+
+
+def ending(**fields: Any) -> Ending:
+    return Ending(
+        **{
+            "returncode": -9,
+            "timed_out": False,
+            "duration_s": 1.0,
+            "peak_rss_bytes": 0,
+            "oom_kills": None,
+            "output": "",
+            **fields,
+        }
+    )
+
+
+def classified(**fields: Any) -> tuple[str, str]:
+    found = classify(ending(**fields), make_cell(), deadline_s=9, deadline_code="time_limit")
+    return found["status"], found["reason_code"]
+
+
+def test_how_an_ending_without_a_record_is_classified():
+    most = int(0.9 * psutil.virtual_memory().total)
+    assert classified(peak_rss_bytes=most) == ("out_of_memory", "killed")
+    assert classified(timed_out=True, peak_rss_bytes=most) == ("timeout", "time_limit")
+    assert classified(returncode=-11, peak_rss_bytes=most) == ("crashed", "signal")
+    aborted = "terminate called after throwing an instance of 'std::bad_alloc'\n  what(): x\n"
+    assert classified(returncode=-6, output=aborted) == ("out_of_memory", "host_allocator")
+    assert classified(returncode=1, output="MemoryError\n") == ("out_of_memory", "host_allocator")
+    assert classified(returncode=0) == ("crashed", "no_record")
+    assert classified(returncode=-64) == ("crashed", "signal")
+
+
+@pytest.mark.parametrize("pidfd", [True, False])
+def test_a_deadline_ends_the_worker_and_what_it_started(folder, monkeypatch, pidfd):
+    if not pidfd:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    marker = folder.path / "grandchild"
+    record = run(
+        folder,
+        f"""
+        import subprocess, time
+        child = subprocess.Popen(["sleep", "60"])
+        open({str(marker)!r}, "w").write(str(child.pid))
+        time.sleep(60)
+        """,
+        deadline_s=1.0,
+        deadline_code="run_time_limit",
+    )
+    assert (record.status, record.reason_code) == ("timeout", "run_time_limit")
+    assert gone(int(marker.read_text()))
+
+
+@pytest.mark.parametrize("pidfd", [True, False])
+def test_waiting_takes_no_processor_time(folder, monkeypatch, pidfd):
+    if not pidfd:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    switches = []
+
+    def counted(*_: object) -> int:
+        # A parent that polled would be woken, and counted, again and again.
+        switches.append(psutil.Process().num_ctx_switches().voluntary)
+        return 0
+
+    monkeypatch.setattr(executor, "oom_kills", counted)  # called right before and after
+    gc.collect()
+    run(folder, WRITE_OK + "    import time; time.sleep(1.5); write()")
+    assert switches[1] - switches[0] < 60
+
+
+def test_a_worker_that_hangs_after_its_record_is_still_ok(folder):
+    record = run(folder, WRITE_OK + "    import time; write(); time.sleep(60)", deadline_s=3.0)
+    assert record.status == "ok"
+
+
+def test_a_failed_retry_replaces_the_old_record(folder):
+    folder.write_record(unmeasured(make_cell(), "timeout", "time_limit", "before"))
+    record = run(folder, "raise SystemExit('again')")
+    assert record.reason == "again"
+    assert [kept.reason for kept in folder.records()] == ["again"]
+
+
+def test_a_damaged_record_is_replaced_by_one_of_the_crash(folder):
+    record = run(
+        folder,
+        WRITE_OK + "    write(); next(Path(sys.argv[2], 'cells').iterdir()).write_text('{')",
+    )
+    assert (record.status, record.reason_code) == ("crashed", "no_record")
+    assert folder.records(report=pytest.fail) == [record]
+
+
+def test_an_interrupt_leaves_no_worker_and_no_record(folder):
+    marker = folder.path / "worker"
+
+    def interrupt() -> None:
+        while not marker.exists() or not marker.read_text():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    script = f"import os, time; open({str(marker)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, script)
+    assert gone(int(marker.read_text()))
+    assert folder.records() == []
+
+
+def test_a_worker_dies_with_a_parent_that_is_killed(tmp_path):
+    pid_file = tmp_path / "pid"
+    worker = f"""
+import os, sys, time
+from bench.run.worker import die_with_parent
+die_with_parent(int(sys.argv[1]))
+open({str(pid_file)!r}, "w").write(str(os.getpid()))
+time.sleep(60)
+"""
+    parent = f"""
+import os, subprocess, sys
+command = [sys.executable, "-c", {worker!r}, str(os.getpid())]
+subprocess.Popen(command, start_new_session=True).wait()
+"""
+    environment = worker_environment(make_cell())
+    with subprocess.Popen([sys.executable, "-c", parent], env=environment) as process:
+        while not pid_file.exists() or not pid_file.read_text():
+            time.sleep(0.02)
+        process.kill()
+    assert gone(int(pid_file.read_text()))
+
+
+def test_a_worker_whose_parent_is_gone_already_ends_at_once(tmp_path):
+    script = "from bench.run.worker import die_with_parent; die_with_parent(1 << 22); print('on')"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=worker_environment(make_cell()),
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
+def gone(pid: int) -> bool:
+    """Whether the process has ended, or ends within some seconds."""
+    for _ in range(200):
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_the_workers_environment(monkeypatch):
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:64")
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "max_split_size_mb:64")
+    monkeypatch.setenv("KEPT", "yes")
+    on_cpu = worker_environment(make_cell(threads=3))
+    assert on_cpu["OMP_NUM_THREADS"] == "3"
+    assert on_cpu["THP_MEM_ALLOC_ENABLE"] == on_cpu["PYTHONUNBUFFERED"] == "1"
+    assert on_cpu["KEPT"] == "yes"
+    assert not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & set(on_cpu)
+    on_cuda = worker_environment(make_cell(device="cuda:1"))
+    assert on_cuda["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+    assert "PYTORCH_CUDA_ALLOC_CONF" not in on_cuda
+
+
+def test_a_folder_of_the_same_name_where_one_stands_is_not_run(folder, tmp_path, monkeypatch):
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "__init__.py").write_text("raise SystemExit('the wrong bench')")
+    monkeypatch.chdir(tmp_path)
+    command = [*executor.WORKER[:2], "-c", "import bench; print(bench.__file__)"]
+    printed = subprocess.run(
+        command, env=worker_environment(make_cell()), capture_output=True, text=True, check=True
+    )
+    assert Path(printed.stdout.strip()) == Path(executor.bench.__file__)
+
+
+def test_images_whose_names_are_not_unicode_reach_the_worker(folder):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    record = run(folder, WRITE_OK + "    write()", cell=make_cell(content=(name,)))
+    assert record.content == [name]

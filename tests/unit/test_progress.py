@@ -1,0 +1,146 @@
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench.record import Record
+from bench.run.progress import (
+    LiveProgress,
+    PlainProgress,
+    duration_text,
+    outcome,
+    printable,
+    progress_for,
+    summary,
+)
+
+
+def make_record(**fields: Any) -> Record:
+    return Record(
+        **{
+            "id": "0123456789ab",
+            "kind": "performance",
+            "model": "adain-vgg16-64x",
+            "method": "adain",
+            "family": "vgg16",
+            "ratio": 64,
+            "execution": "whole",
+            "precision": "fp32",
+            "device": "cpu",
+            "width": 640,
+            "height": 480,
+            "megapixels": 0.3072,
+            "style_width": 64,
+            "style_height": 64,
+            "alpha": 1.0,
+            "seed": 0,
+            "content": ["builtin"],
+            "style": ["builtin"],
+            "code_version": "1",
+            "status": "ok",
+            **fields,
+        }
+    )
+
+
+def test_plain_output_is_one_line_for_each_cell(capsys):
+    progress = progress_for(total=3, done=1, quiet=False)
+    assert isinstance(progress, PlainProgress)
+    with progress:
+        progress.finished(make_record(latency_ms=123.4, peak_rss_growth_mb=45.4))
+        progress.finished(
+            make_record(status="out_of_memory", reason="asked for 9 MB\nand a traceback")
+        )
+    progress.end("runs/x: done")
+    assert capsys.readouterr().out.splitlines() == [
+        "[2/3] ok            adain-vgg16-64x whole fp32 640x480: 123 ms, 45 MB",
+        "[3/3] out_of_memory adain-vgg16-64x whole fp32 640x480: asked for 9 MB",
+        "runs/x: done",
+    ]
+
+
+def test_quiet_output_is_the_end_alone(capsys):
+    progress = progress_for(total=1, done=0, quiet=True)
+    with progress:
+        progress.note("corrupt")
+        progress.finished(make_record())
+    progress.end("runs/x: done")
+    assert capsys.readouterr().out == "runs/x: done\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def live_text(*records: Record, width: int = 120) -> str:
+    stream = Terminal()
+    console = Console(file=stream, width=width, height=30, force_terminal=True, color_system=None)
+    with LiveProgress(total=5, done=2, console=console) as progress:
+        for record in records:
+            progress.finished(record)
+    return stream.getvalue()
+
+
+def test_a_terminal_gets_a_live_table():
+    assert isinstance(progress_for(total=1, done=0, quiet=False, stream=Terminal()), LiveProgress)
+    text = live_text(
+        make_record(latency_ms=2500.0, peak_allocated_mb=7.0),
+        make_record(status="crashed", reason_code="signal"),
+    )
+    for shown in ("640x480", "2.50 s", "7 MB", "crashed", "signal", "4/5 cells"):
+        assert shown in text
+
+
+@pytest.mark.parametrize("name", ["[red]evil[/red]", "[/]", "[link=http://x]y"])
+def test_names_are_shown_as_they_are_and_not_obeyed(name):
+    assert name in live_text(make_record(model=name))
+
+
+def test_control_characters_do_not_reach_the_terminal(capsys):
+    evil = "a\x1b[2J\rb\nc"
+    assert printable(evil) == "a?[2J?b?c"
+    progress = progress_for(total=1, done=0, quiet=False)
+    progress.finished(make_record(model=evil))
+    progress.note(evil)
+    progress.end(evil)
+    output = capsys.readouterr().out
+    assert "\x1b" not in output
+    assert len(output.splitlines()) == 3
+    assert "\x1b[2J" not in live_text(make_record(model="a\x1b[2Jb"))
+
+
+def test_a_table_longer_than_the_screen_shows_the_latest():
+    text = live_text(*(make_record(model=f"model-{n:03}") for n in range(100)))
+    assert "model-099" in text
+    assert "model-000" not in text
+
+
+def test_outcomes_say_what_was_measured_or_why_not():
+    assert outcome(make_record(latency_ms=0.5)) == "0.5 ms"
+    once = make_record(latency_ms=9.0, reason_code="measured_once")
+    assert outcome(once) == "9 ms (measured once)"
+    quality = make_record(kind="quality", lpips=0.25, content_loss=1.5)
+    assert outcome(quality) == "content loss 1.5, LPIPS 0.25"
+    assert outcome(make_record(status="skipped", reason_code="time_limit")) == "time_limit"
+
+
+def test_summary_counts_statuses():
+    records = [make_record(), make_record(), make_record(status="timeout")]
+    assert summary(records) == "2 ok, 1 timeout"
+    assert summary([]) == "no cells"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (3599, "59 min 59 s"),
+        (3900, "1 h 05 min"),
+    ],
+)
+def test_durations(seconds, text):
+    assert duration_text(seconds) == text

@@ -1,0 +1,279 @@
+"""Whole reports, of ordinary and of odd runs."""
+
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.text import Text
+from PIL import Image
+from reports_data import SIZES, cpu_run, cuda_run, frame, pictures
+from reports_data import performance as cell
+from reports_data import quality as quality_cell
+
+from reports.figures import write_figures
+from reports.picture_grid import picture_figure
+from reports.quality_figure import no_quality, pareto, trained_points
+from reports.report import report_text, write_report
+from reports.results import read_results
+from reports.style import paper_style
+from reports.sweep_figures import latency_figure, memory_figure
+from reports.tables import all_tables
+
+ENDS = ("out_of_memory", "timeout", "crashed", "unsupported", "skipped", "predicted")
+FAILURES = [
+    cell("wct-vgg16-1x", size, status=status, weights=None, estimate_s=500.0)
+    for size, status in zip(SIZES.values(), ENDS, strict=True)
+]
+ODD = "wct-vgg16-16x:/x/$we|ird_名_^2$"
+RUNS: dict[str, list[dict[str, Any]]] = {
+    "empty": [],
+    "one": [cell("wct-vgg16-1x", SIZES["1MP"])],
+    "failures": FAILURES,
+    "no quality": [cell("adain-vgg16-16x", size) for size in SIZES.values()],
+    "quality alone": [quality_cell("wct-vgg16-1x"), quality_cell("adain-vgg16-16x", lpips=True)],
+    "random": [r for r in cpu_run() if r["weights"] == "random"],
+    "odd name": [cell(ODD, size) for size in SIZES.values()] + [quality_cell(ODD)],
+}
+
+
+def text_of(records: list[dict[str, Any]]) -> str:
+    results = read_results(frame(records))
+    return report_text(results, all_tables(results), {"gpu": None}, {"name": "a_run"})
+
+
+def drawn(figure: Any) -> list[str]:
+    """Every visible text of a figure."""
+    figure.draw_without_rendering()
+    return [t.get_text() for t in figure.findobj(Text) if t.get_visible() and t.get_text()]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_odd_runs_give_every_file_without_a_warning(name: str, tmp_path: Path) -> None:
+    pictures(tmp_path, RUNS[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        paths = write_report(tmp_path, frame(RUNS[name]), {}, {})
+    names = {str(path.relative_to(tmp_path)) for path in paths}
+    assert names == {
+        *(
+            f"tables/{t}.{s}"
+            for t in ("summary", "sweep", "quality", "failures")
+            for s in ("csv", "md")
+        ),
+        *(
+            f"figures/{f}.{s}"
+            for f in ("memory", "latency", "quality", "pictures")
+            for s in ("png", "pdf", "svg")
+        ),
+        "report.md",
+    }
+    assert all(path.stat().st_size > 0 for path in paths)
+
+
+def some_run() -> list[dict[str, Any]]:
+    """Two facets, two line styles, a failure, quality and a pair of pictures."""
+    models = ("wct-vgg16-1x", "wct-vgg16-16x")
+    settings = [
+        {"execution": e, "precision": p} for e, p in (("whole", "fp32"), ("strips", "fp16"))
+    ]
+    cells = [cell(m, SIZES[s], **k) for m in models for s in ("1MP", "42MP") for k in settings]
+    return [*cells, *(quality_cell(model, pairs=1) for model in models)]
+
+
+def test_two_processes_build_the_same_bytes(tmp_path: Path) -> None:
+    here = Path(__file__)
+    script = "import sys, pathlib, test_reports_report as t;t.build(pathlib.Path(sys.argv[1]))"
+    build(tmp_path / "here")
+    path = os.pathsep.join([str(here.parent), str(here.parents[2])])
+    subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "there")],
+        env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": path},
+        check=True,
+    )
+    files = [sorted(p for p in (tmp_path / n).rglob("*.*")) for n in ("here", "there")]
+    assert len(files[0]) == len(files[1]) > 8 + 12
+    for one, other in zip(*files, strict=True):
+        assert one.name == other.name
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def build(folder: Path) -> None:
+    """A report of ``some_run`` in ``folder``."""
+    folder.mkdir()
+    pictures(folder, some_run())
+    write_report(folder, frame(some_run()), {"a": 1}, {"name": "x"})
+
+
+def test_report_links_only_files_it_wrote(tmp_path: Path) -> None:
+    run = RUNS["one"]
+    write_report(tmp_path, frame(run), {}, {"name": "x"})
+    links = re.findall(r"\]\(([^)]+)\)", (tmp_path / "report.md").read_text("utf-8"))
+    assert len(links) == 4 * 3 + 4
+    assert all((tmp_path / link).is_file() for link in links)
+
+
+def test_summary_states_reach_reductions_and_failures() -> None:
+    text = text_of(cpu_run())
+    assert "**wct-vgg16-16x**: to 41.9 MP (10240x4096); 100 MP: out of memory" in text
+    assert "**wct-vgg16-1x**: to 3.98 MP (2304x1728); 8.29 MP: skipped" in text
+    assert "one pass extrapolated to 74.6 s, not measured" in text
+    assert "**adain-vgg16-16x** is the fastest with 2.40 s" in text
+    # 16^0.7 times as fast; 10240x4096 over 2304x1728 in size
+    assert "**wct-vgg16-16x** against **wct-vgg16-1x** at 3.98 MP: 6.96 times as fast" in text
+    assert "10.5 times the pixels at the most" in text
+    assert "adain-vgg16-4x and wct-vgg16-4x: random weights" in text
+    assert "**wct-vgg16-4x** (random weights)" in text
+
+
+def test_a_slower_model_is_not_called_fast() -> None:
+    size = SIZES["1MP"]
+    records = [
+        cell("wct-vgg16-1x", size, latency_ms=100.0),
+        cell("wct-vgg16-16x", size, latency_ms=200.0),
+    ]
+    assert "at 0.995 MP: 2.00 times as long a pass" in text_of(records)
+
+
+def test_reports_of_little_say_so_in_words() -> None:
+    assert "This run is empty" in text_of([])
+    assert "measured at no size; 0.262 MP: out of memory" in text_of(FAILURES)
+    assert "No quality: all models of this run have random weights" in text_of(RUNS["random"])
+    assert "No quality: this run has no quality cell" in text_of(RUNS["no quality"])
+    assert "No performance cell is in this run" in text_of(RUNS["quality alone"])
+
+
+def test_environment_is_flattened_and_escaped() -> None:
+    results = read_results(frame([]))
+    environment = {"cpu": "A|B", "versions": {"torch": "2.15"}, "gpus": ["x", "y"], "none": None}
+    text = report_text(results, [], environment, {"name": "n", "path": Path("a")})
+    for row in ("A\\|B", "versions.torch", "2.15", "x, y"):
+        assert row in text
+    assert "path: a" in text
+
+
+def test_memory_axis_names_the_counter_and_the_cap() -> None:
+    with paper_style():
+        cpu = drawn(memory_figure(read_results(frame(cpu_run()))))
+        cuda = drawn(memory_figure(read_results(frame(cuda_run()))))
+    assert any("peak_rss_growth_mb" in text for text in cpu)
+    assert any("peak_allocated_mb" in text for text in cuda)
+    assert "memory cap 12 GB" in cpu
+    assert {"out of memory", "skipped", "adain-vgg16-4x †"} <= set(cpu)
+    assert {"fp32", "fp16", "whole", "strips"} <= set(cuda)
+
+
+def test_latency_figure_keeps_predictions_apart_from_measurements() -> None:
+    with paper_style():
+        figure = latency_figure(read_results(frame(FAILURES)))
+        words = drawn(figure)
+        assert "extrapolated, not measured" in words
+        assert "no latency was measured" in words
+        dotted = [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert [list(line.get_ydata()) for line in dotted] == [[500.0, 500.0]]
+    with paper_style():
+        assert "measured once (hollow)" in drawn(latency_figure(read_results(frame(cpu_run()))))
+
+
+def test_error_bars_span_the_interval() -> None:
+    one = cell("wct-vgg16-16x", SIZES["1MP"])
+    with paper_style():
+        axes = latency_figure(read_results(frame([one]))).axes[0]
+    (bar,) = [c.get_segments()[0] for c in axes.collections]
+    assert [y for _, y in bar] == pytest.approx(
+        [one["latency_ci_low_ms"] / 1000, one["latency_ci_high_ms"] / 1000]
+    )
+
+
+@pytest.mark.parametrize("make", [memory_figure, latency_figure])
+@pytest.mark.parametrize("records", [cpu_run(), cuda_run()], ids=["cpu", "cuda"])
+def test_legends_stay_inside_and_clear_of_the_axes(make: Any, records: Any) -> None:
+    with paper_style():
+        figure = make(read_results(frame(records)))
+        figure.draw_without_rendering()
+        boxes = [legend.get_window_extent() for legend in figure.legends]
+        axes = [one.get_tightbbox() for one in figure.axes]
+    assert boxes
+    for index, box in enumerate(boxes):
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.y0 >= -1
+        assert not any(box.y1 > one.y0 + 1 for one in axes)
+        assert all(box.y0 >= other.y1 - 1 for other in boxes[index + 1 :])
+
+
+def test_pareto_front_is_what_nothing_beats() -> None:
+    points = [(1.0, 5.0), (2.0, 3.0), (2.0, 4.0), (3.0, 3.0), (4.0, 1.0), (5.0, 2.0)]
+    assert pareto(points) == [(1.0, 5.0), (2.0, 3.0), (4.0, 1.0)]
+
+
+def test_quality_is_set_against_the_cost_of_the_same_settings() -> None:
+    points = trained_points(read_results(frame(cuda_run())))
+    assert {(p.quality.model, p.record.precision) for p in points} == {
+        (model, precision)
+        for model in ("wct-vgg16-1x", "wct-vgg16-16x", "adain-vgg16-16x")
+        for precision in ("fp32", "fp16")
+    }
+    for point in points:
+        assert point.cost is not None
+        assert (point.cost.execution, point.cost.precision) == ("whole", point.record.precision)
+        assert point.cost.width == 3840
+    assert trained_points(read_results(frame(RUNS["random"]))) == []
+
+
+def test_no_quality_gives_the_reason() -> None:
+    size = SIZES["512x512"]
+    failed = [
+        cell("wct-vgg16-1x", size),
+        quality_cell("wct-vgg16-1x", status="crashed", reason="R"),
+    ]
+    assert no_quality(read_results(frame(failed))).endswith("no quality cell was measured (R).")
+
+
+def test_picture_figure_shows_pairs_and_names_what_it_lacks(tmp_path: Path) -> None:
+    run = [r for r in cpu_run() if r["kind"] == "quality"]
+    pictures(tmp_path, run)
+    (tmp_path / "images/adain-vgg16-16x-fp32-1.png").unlink()
+    (tmp_path / "images/wct-vgg16-1x-fp32-0.png").write_bytes(b"not a picture")
+    with paper_style():
+        figure = picture_figure(read_results(frame(run)), tmp_path)
+        words = " ".join(drawn(figure)).replace("\n", " ")
+    assert "content photo-0.jpg" in words
+    assert "style painting-1.jpg" in words
+    assert words.count("cannot be read") == 2
+    assert "Random weights: no picture of adain-vgg16-4x and wct-vgg16-4x." in words
+    # two pairs of six pictures, two unreadable, each with its close-up
+    assert sum(len(axes.images) for axes in figure.axes) == 2 * (12 - 2)
+
+
+def test_close_up_is_pixel_for_pixel_where_the_detail_is(tmp_path: Path) -> None:
+    run = [quality_cell("wct-vgg16-1x", pairs=1)]
+    pictures(tmp_path, run)
+    flat = Image.new("RGB", (800, 600), "grey")
+    noise = Image.effect_noise((150, 150), 90).convert("RGB")
+    flat.paste(noise, (500, 300))
+    flat.save(tmp_path / "images/content-0.png")
+    with paper_style():
+        figure = picture_figure(read_results(frame(run)), tmp_path)
+    close = figure.axes[1].images[0].get_array()
+    assert close is not None
+    assert close.shape == (150, 150, 3)
+    # the noise of the content, unscaled
+    assert (np.asarray(close) == np.asarray(noise)).all()
+
+
+def test_the_users_matplotlib_settings_change_nothing(tmp_path: Path) -> None:
+    results = read_results(frame(RUNS["one"]))
+    plain, changed = tmp_path / "a", tmp_path / "b"
+    write_figures(results, plain)
+    with mpl.rc_context({"font.size": 30, "lines.linewidth": 9, "axes.grid": True}):
+        write_figures(results, changed)
+        assert mpl.rcParams["font.size"] == 30
+    for path in sorted((plain / "figures").iterdir()):
+        assert path.read_bytes() == (changed / "figures" / path.name).read_bytes(), path.name

@@ -1,0 +1,273 @@
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.cells import Cell, MeasureSettings, QualitySettings
+from bench.record import FAILED, Record
+from bench.run.draft import draft_fields
+from bench.run.schedule import (
+    STARTUP_S,
+    Estimate,
+    Measured,
+    Run,
+    Skip,
+    by_work,
+    decide,
+    estimate_pass_s,
+    expected_s,
+    time_left_s,
+    unfinished,
+)
+
+
+def make_cell(
+    width: int = 1000, height: int = 1000, *, limit_s: float = 100, **fields: Any
+) -> Cell:
+    return Cell(
+        **{
+            "kind": "performance",
+            "model": "adain-vgg16-16x",
+            "execution": "whole",
+            "precision": "fp32",
+            "device": "cpu",
+            "width": width,
+            "height": height,
+            "style_width": 512,
+            "style_height": 512,
+            "memory_cap_bytes": None,
+            "alpha": 1.0,
+            "seed": 0,
+            "threads": None,
+            "content": ("builtin",),
+            "style": ("builtin",),
+            "measure": MeasureSettings(
+                warmup=2, min_repeats=5, max_repeats=50, target_ci=0.02, cell_time_limit_s=limit_s
+            ),
+            "weights_digest": "",
+            "code_version": "1",
+            **fields,
+        }
+    )
+
+
+def quality_cell(pairs: int, **fields: Any) -> Cell:
+    settings = QualitySettings(
+        metrics=("content_loss",), network="vgg16", lpips_backbone="cache", max_pairs=pairs
+    )
+    return make_cell(
+        kind="quality", content=("a", "b"), style=("c", "d"), quality=settings, **fields
+    )
+
+
+def record_of(cell: Cell, status: str = "ok", **fields: Any) -> Record:
+    return Record(**{**draft_fields(cell), "status": status, **fields})
+
+
+def test_small_work_comes_first_and_uncounted_models_last():
+    big, small, unknown = make_cell(2000), make_cell(500), make_cell(model="wct-vgg16-64x")
+    gmacs = {big.id: 20.0, small.id: 5.0, unknown.id: None}
+    assert by_work([big, unknown, small], gmacs) == [small, big, unknown]
+
+
+def test_a_quality_cell_counts_a_pass_for_each_pair():
+    quality, single = quality_cell(3), make_cell(2000)
+    assert by_work([quality, single], {quality.id: 10.0, single.id: 20.0}) == [single, quality]
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=12, unique=True), st.randoms())
+def test_the_order_does_not_depend_on_how_cells_are_listed(
+    sides: list[int], shuffling: random.Random
+):
+    cells = [make_cell(16 * side, 16) for side in sides]
+    gmacs = {cell.id: cell.megapixels for cell in cells}
+    ordered = by_work(cells, gmacs)
+    shuffling.shuffle(cells)
+    assert by_work(cells, gmacs) == ordered
+    assert [cell.width for cell in ordered] == sorted(16 * side for side in sides)
+
+
+def test_only_cells_without_a_record_are_left():
+    done, absent = make_cell(500), make_cell(600)
+    assert unfinished([done, absent], [record_of(done)], retry_failed=False) == [absent]
+
+
+@pytest.mark.parametrize("status", sorted(FAILED))
+def test_failed_cells_are_repeated_on_request_only(status):
+    cell = make_cell()
+    records = [record_of(cell, status)]
+    assert unfinished([cell], records, retry_failed=False) == []
+    assert unfinished([cell], records, retry_failed=True) == [cell]
+
+
+@pytest.mark.parametrize(
+    ("code", "again"),
+    [
+        ("smaller_size_out_of_memory", True),
+        ("time_limit", True),
+        ("run_time_limit", True),
+        ("random_weights", False),
+    ],
+)
+def test_a_retry_decides_anew_what_was_skipped_for_time_or_memory(code, again):
+    cell = make_cell()
+    records = [record_of(cell, "skipped", reason_code=code)]
+    assert unfinished([cell], records, retry_failed=False) == []
+    assert unfinished([cell], records, retry_failed=True) == ([cell] if again else [])
+
+
+def test_estimate_is_in_proportion_to_the_largest_measured_size():
+    records = [
+        record_of(make_cell(500), latency_ms=900.0),
+        record_of(make_cell(1000), latency_ms=1500.0),
+        record_of(make_cell(1500), "out_of_memory", latency_ms=1.0),
+    ]
+    estimate = estimate_pass_s(make_cell(4000), records)
+    assert estimate is not None
+    assert estimate.seconds == pytest.approx(6.0)
+    assert "1 MP measured at 1.5 s" in estimate.basis
+
+
+@given(st.floats(1, 1e5), st.integers(1, 40))
+def test_estimate_of_what_was_measured_is_what_was_measured(latency_ms: float, side: int):
+    cell = make_cell(100 * side)
+    estimate = estimate_pass_s(cell, [record_of(cell, latency_ms=latency_ms)])
+    assert estimate is not None
+    assert estimate.seconds == pytest.approx(latency_ms / 1e3)
+
+
+@pytest.mark.parametrize(
+    "other", [{"precision": "fp16"}, {"device": "cuda:0"}, {"threads": 1}, {"kind": "quality"}]
+)
+def test_nothing_is_extrapolated_from_another_precision_device_or_kind(other):
+    cell = quality_cell(1) if other.get("kind") else make_cell(**other)
+    records = [record_of(cell, latency_ms=1.0, gmacs=1.0)]
+    assert estimate_pass_s(make_cell(2000), records, gmacs=2.0) is None
+
+
+def test_another_model_of_the_method_lends_its_speed():
+    records = [
+        record_of(make_cell(model="adain-vgg16-64x"), latency_ms=1000.0, gmacs=100.0),
+        record_of(make_cell(500, model="adain-vgg16-64x"), latency_ms=1000.0, gmacs=10.0),
+        record_of(make_cell(model="wct-vgg19-1x"), latency_ms=1000.0, gmacs=900.0),
+    ]
+    estimate = estimate_pass_s(make_cell(), records, gmacs=400.0)
+    assert estimate is not None
+    assert estimate.seconds == pytest.approx(4.0)
+    assert "adain-vgg16-64x" in estimate.basis
+    stranger = estimate_pass_s(make_cell(model="wct-vgg16-64x"), records, gmacs=450.0)
+    assert stranger is not None
+    assert stranger.seconds == pytest.approx(0.5)
+    assert "wct-vgg19-1x" in stranger.basis
+
+
+def test_no_estimate_without_a_measurement_or_a_count():
+    lent = [record_of(make_cell(model="adain-vgg16-64x"), latency_ms=1.0, gmacs=1.0)]
+    assert estimate_pass_s(make_cell(), [], gmacs=1.0) is None
+    assert estimate_pass_s(make_cell(), lent, gmacs=None) is None
+
+
+def test_a_cell_runs_with_twice_its_limit_and_a_minute():
+    assert decide(make_cell(limit_s=100), [], None, run_time_left_s=None) == Run(
+        100, 260, "time_limit"
+    )
+
+
+def test_a_pass_over_the_limit_is_skipped_with_its_estimate():
+    decision = decide(make_cell(limit_s=100), [], Estimate(130.0, "so"), run_time_left_s=None)
+    assert isinstance(decision, Skip)
+    assert (decision.reason_code, decision.estimate_s) == ("time_limit", 130.0)
+    assert "estimated at 130 s" in decision.reason
+    assert "(so)" in decision.reason
+
+
+def test_a_pass_within_the_limit_runs():
+    decision = decide(make_cell(limit_s=100), [], Estimate(100.0, ""), run_time_left_s=None)
+    assert isinstance(decision, Run)
+
+
+def test_the_runs_limit_skips_what_does_not_fit():
+    cell = make_cell(limit_s=100)
+    over = decide(cell, [], None, run_time_left_s=0.0)
+    late = decide(cell, [], Estimate(50.0, ""), run_time_left_s=49.0)
+    assert isinstance(over, Skip)
+    assert isinstance(late, Skip)
+    assert over.reason_code == late.reason_code == "run_time_limit"
+
+
+def test_the_runs_limit_shortens_the_last_cells():
+    decision = decide(make_cell(limit_s=100), [], Estimate(5.0, ""), run_time_left_s=90.0)
+    assert decision == Run(60.0, 90.0, "run_time_limit")
+
+
+@given(
+    st.none() | st.floats(0.001, 1e4),
+    st.none() | st.floats(-10, 1e4),
+    st.floats(0.1, 1e3),
+)
+def test_no_cell_outlives_the_run(seconds, left_s, limit_s):
+    estimate = None if seconds is None else Estimate(seconds, "")
+    decision = decide(make_cell(limit_s=limit_s), [], estimate, run_time_left_s=left_s)
+    if isinstance(decision, Run):
+        assert decision.budget_s <= limit_s
+        assert decision.budget_s < decision.deadline_s
+        assert left_s is None or decision.deadline_s <= left_s
+        assert seconds is None or seconds <= limit_s
+    else:
+        assert seconds is not None or (left_s is not None and left_s <= 0)
+
+
+def test_larger_than_what_was_out_of_memory_is_skipped():
+    records = [record_of(make_cell(2000), "out_of_memory")]
+    decision = decide(make_cell(3000), records, None, run_time_left_s=None)
+    assert isinstance(decision, Skip)
+    assert decision.reason_code == "smaller_size_out_of_memory"
+    assert "2000x1000" in decision.reason
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"width": 500},
+        {"height": 999},
+        {"memory_cap_bytes": 10**9},
+        {"precision": "fp16"},
+        {"model": "adain-vgg16-64x"},
+        {"device": "cuda:0"},
+        {"style_width": 256},
+    ],
+)
+def test_out_of_memory_says_nothing_of_other_ways_to_run(other):
+    cell = make_cell(**{"width": 3000, **other})
+    records = [record_of(make_cell(2000), "out_of_memory")]
+    assert isinstance(decide(cell, records, None, run_time_left_s=None), Run)
+
+
+def test_larger_than_what_was_over_time_is_skipped():
+    records = [record_of(make_cell(2000), "timeout", reason_code="time_limit")]
+    decision = decide(make_cell(3000), records, None, run_time_left_s=None)
+    assert isinstance(decision, Skip)
+    assert decision.reason_code == "time_limit"
+    cut_short = [record_of(make_cell(2000), "timeout", reason_code="run_time_limit")]
+    assert isinstance(decide(make_cell(3000), cut_short, None, run_time_left_s=None), Run)
+
+
+def test_expected_time_of_a_cell():
+    cell = make_cell(limit_s=100)
+    assert expected_s(cell, None) is None
+    assert expected_s(cell, Estimate(1.0, "")) == STARTUP_S + 9  # 2 warm-up, 5 timed, first, memory
+    assert expected_s(cell, Estimate(90.0, "")) == STARTUP_S + 100
+    assert expected_s(cell, Estimate(101.0, "")) == 0
+    assert expected_s(quality_cell(3), Estimate(2.0, "")) == STARTUP_S + 6
+
+
+def test_time_left_counts_unknown_cells_as_the_mean_of_the_known():
+    known, unknown = make_cell(1000), make_cell(1000, precision="bf16")
+    measured = Measured([record_of(known, latency_ms=1000.0)])
+    one = time_left_s([known], measured, {})
+    assert one == STARTUP_S + 9
+    assert time_left_s([known, unknown, unknown], measured, {}) == pytest.approx(3 * one)
+    assert time_left_s([unknown], measured, {}) is None
+    assert time_left_s([], measured, {}) == 0

@@ -1,0 +1,203 @@
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+import bench.stylizers
+from bench.cells import Cell, MeasureSettings, QualitySettings
+from bench.run import performance
+from bench.run.worker import measure_cell
+from bench.stylizers import Unsupported
+
+
+def make_cell(*, limit_s: float = 60, warmup: int = 2, repeats: int = 3, **fields: Any) -> Cell:
+    return Cell(
+        **{
+            "kind": "performance",
+            "model": "adain-vgg16-64x",
+            "execution": "whole",
+            "precision": "fp32",
+            "device": "cpu",
+            "width": 64,
+            "height": 32,
+            "style_width": 16,
+            "style_height": 16,
+            "memory_cap_bytes": None,
+            "alpha": 0.5,
+            "seed": 0,
+            "threads": None,
+            "content": ("builtin",),
+            "style": ("builtin",),
+            "measure": MeasureSettings(
+                warmup=warmup,
+                min_repeats=repeats,
+                max_repeats=repeats,
+                target_ci=0.5,
+                cell_time_limit_s=limit_s,
+            ),
+            "weights_digest": "",
+            "code_version": "1",
+            **fields,
+        }
+    )
+
+
+class FakeStylizer:
+    """Counts its passes; each can be told to take time or to fail."""
+
+    weights = "random"
+    weights_detail = "seeded"
+    weights_digest = "d"
+    parameters = 1000
+    storage_bytes = 4000
+
+    def __init__(self, *, pass_s: float = 0.0, failure: BaseException | None = None) -> None:
+        self.calls: list[tuple[tuple[int, ...], float]] = []
+        self._pass_s = pass_s
+        self._failure = failure
+
+    def macs(self, width: int, height: int) -> int:
+        return 10**6 * width * height
+
+    def encode_style(self, style: torch.Tensor) -> str:
+        assert tuple(style.shape) == (1, 3, 16, 16)
+        return "code"
+
+    def stylize(self, content: torch.Tensor, code: str, alpha: float) -> torch.Tensor:
+        assert code == "code"
+        assert torch.is_inference_mode_enabled()
+        self.calls.append((tuple(content.shape), alpha))
+        time.sleep(self._pass_s)
+        if self._failure is not None:
+            raise self._failure
+        return content
+
+
+@pytest.fixture
+def use(monkeypatch):
+    def install(stylizer: FakeStylizer) -> FakeStylizer:
+        monkeypatch.setattr(bench.stylizers, "load_stylizer", lambda *_, **__: stylizer)
+        return stylizer
+
+    return install
+
+
+def test_a_cell_has_a_first_pass_warm_up_repeats_and_one_for_the_memory(use, tmp_path):
+    stylizer = use(FakeStylizer(pass_s=0.001))
+    record = measure_cell(make_cell(), tmp_path, repeat=4)
+    assert (record.status, record.reason_code, record.repeat) == ("ok", None, 4)
+    assert stylizer.calls == [((1, 3, 32, 64), 0.5)] * (1 + 2 + 3 + 1)
+    assert (record.warmup, record.repeats) == (2, 3)
+    assert record.gmacs == pytest.approx(2.048)
+    assert record.storage_mb == 0.004
+    assert record.peak_rss_growth_mb is not None
+
+
+def test_a_cell_without_time_for_another_pass_is_measured_once(use, tmp_path):
+    stylizer = use(FakeStylizer(pass_s=0.05))
+    record = measure_cell(make_cell(limit_s=0.06), tmp_path)
+    assert len(stylizer.calls) == 1
+    assert (record.status, record.reason_code) == ("ok", "measured_once")
+    assert record.latency_samples_ms == [record.first_call_ms] == [record.latency_ms]
+    assert (record.repeats, record.converged) == (1, False)
+    assert record.latency_ci_low_ms is None
+    assert record.peak_rss_growth_mb is not None
+
+
+def test_warm_up_gives_way_when_time_is_short(use, tmp_path):
+    # Room for five passes after the first: one for the memory, and a quarter of the rest at most
+    # for warming up, of which one is still to come.
+    stylizer = use(FakeStylizer(pass_s=0.1))
+    record = measure_cell(make_cell(limit_s=0.65, warmup=50, repeats=50), tmp_path)
+    assert record.status == "ok"
+    assert record.reason_code is None
+    assert record.warmup is not None
+    assert record.warmup <= 1
+    assert record.repeats is not None
+    assert 1 <= record.repeats <= 4
+    assert len(stylizer.calls) == 1 + record.warmup + record.repeats + 1
+
+
+def test_running_out_of_memory_is_a_result(use, tmp_path):
+    use(
+        FakeStylizer(
+            failure=RuntimeError(
+                "DefaultCPUAllocator: can't allocate memory: you tried "
+                "to allocate 9000000000 bytes. Error code 12"
+            )
+        )
+    )
+    record = measure_cell(make_cell(), tmp_path)
+    assert (record.status, record.reason_code) == ("out_of_memory", "host_allocator")
+    assert record.requested_mb == 9000
+    assert "while stylizing for the first time" in record.reason
+    assert record.load_ms is not None
+
+
+def test_running_out_of_memory_with_the_content_is_a_result_too(use, tmp_path, monkeypatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    use(FakeStylizer())
+    monkeypatch.setattr(performance, "load_tensor", fail)
+    record = measure_cell(make_cell(), tmp_path)
+    assert record.status == "out_of_memory"
+    assert "while loading the content" in record.reason
+
+
+def test_what_a_device_cannot_do_is_unsupported(tmp_path, monkeypatch):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise Unsupported("precision", "no tf32 here")
+
+    monkeypatch.setattr(bench.stylizers, "load_stylizer", refuse)
+    record = measure_cell(make_cell(), tmp_path)
+    assert (record.status, record.reason_code, record.reason) == (
+        "unsupported",
+        "precision",
+        "no tf32 here",
+    )
+
+
+def test_any_other_exception_is_a_crash_that_says_where(use, tmp_path):
+    use(FakeStylizer(failure=KeyError("relu9_1")))
+    record = measure_cell(make_cell(), tmp_path)
+    assert (record.status, record.reason_code) == ("crashed", "exception")
+    first, *rest = record.reason.splitlines()
+    assert first == "KeyError while stylizing for the first time: 'relu9_1'"
+    assert any("test_worker.py" in line for line in rest)
+
+
+def quality_cell() -> Cell:
+    settings = QualitySettings(
+        metrics=("content_loss",), network="vgg16", lpips_backbone="cache", max_pairs=1
+    )
+    return make_cell(kind="quality", quality=settings)
+
+
+def test_quality_of_random_weights_is_skipped(use, tmp_path):
+    stylizer = use(FakeStylizer())
+    record = measure_cell(quality_cell(), tmp_path)
+    assert (record.status, record.reason_code) == ("skipped", "random_weights")
+    assert stylizer.calls == []
+
+
+def test_quality_goes_into_the_record_and_its_images_into_the_run_folder(
+    use, tmp_path, monkeypatch
+):
+    stylizer = use(FakeStylizer())
+    stylizer.weights = "trained"
+    given = {}
+
+    def evaluate(stylizer: Any, cell: Cell, image_dir: Any) -> dict[str, Any]:
+        given.update(stylizer=stylizer, cell=cell, image_dir=image_dir)
+        return {"content_loss": 0.25, "metrics_absent": {"lpips": "no backbone"}}
+
+    monkeypatch.setitem(sys.modules, "bench.quality", SimpleNamespace(evaluate_quality=evaluate))
+    cell = quality_cell()
+    record = measure_cell(cell, tmp_path)
+    assert (record.status, record.content_loss) == ("ok", 0.25)
+    assert given == {"stylizer": stylizer, "cell": cell, "image_dir": tmp_path / "images"}
+    assert (tmp_path / "images").is_dir()
