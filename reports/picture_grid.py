@@ -27,8 +27,8 @@ from reports.text import image_name, listing
 
 MAX_PAIRS = 3
 MAX_COLUMNS = 6
-_SHOWN = 420
-"""Longest side in pixels of a whole picture in the figure: 300 dpi at its width."""
+_SHOWN = 540
+"""Longest side in pixels of a whole picture in the figure: 300 dpi at four in a line."""
 _FRAME = "#e8c500"
 
 

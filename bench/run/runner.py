@@ -36,7 +36,7 @@ def run_scenario(
     scenario: Scenario | None,
     *,
     out: Path,
-    device: str,
+    device: str | None = None,
     resume: Path | None = None,
     retry_failed: bool = False,
     quiet: bool = False,
@@ -48,7 +48,7 @@ def run_scenario(
     Args:
         scenario: what to measure; with ``resume`` None or the same as in the folder.
         out: where a new run folder is made.
-        device: ``auto``, ``cpu`` or ``cuda[:N]``.
+        device: ``auto``, ``cpu`` or ``cuda[:N]``; None for what the scenario says.
         resume: a run folder to complete; ``out`` is not used then.
         retry_failed: with ``resume``, repeat the cells that failed, and those that were skipped
             for what failed or for want of time.
@@ -74,7 +74,7 @@ def run_scenario(
             scenario = _scenario_of(folder, scenario)
         if scenario is None:
             raise UserError("neither a scenario nor a run folder to resume was given")
-        device = resolve_device(device)
+        device = resolve_device(device or scenario.device)
         environment = collect_environment(device)
         if folder is not None and not allow_mixed:
             _refuse_other_environment(folder, environment)

@@ -123,9 +123,10 @@ def test_a_run_killed_ten_times_gives_the_records_of_an_undisturbed_one(tmp_path
         process = context.Process(target=run_to_be_killed, args=(scenario_file, out))
         before = started_cells(out)
         process.start()
-        # From the first cell on; else a slow machine would be killed before it began.
-        while process.is_alive() and len(started_cells(out)) == len(before):
-            time.sleep(0.005)
+        # Mostly from the first cell on, else a slow machine would be killed before it began.
+        if not before or moments.random() < 0.7:
+            while process.is_alive() and len(started_cells(out)) == len(before):
+                time.sleep(0.005)
         time.sleep(moments.uniform(0, 0.5))
         process.kill()
         process.join()
@@ -290,7 +291,7 @@ def test_real_workers_measure_tiny_images(tmp_path, capsys):
         measure={"warmup": 1, "min_repeats": 2, "max_repeats": 3, "cell_time_limit": "60s"},
         threads=1,
     )
-    done = run_scenario(scenario, out=tmp_path / "runs", device="cpu")
+    done = run_scenario(scenario, out=tmp_path / "runs", device=None)
     records = done.records(report=pytest.fail)
     assert [(r.width, r.status, r.reason) for r in records] == [(64, "ok", None), (96, "ok", None)]
     for record in records:
@@ -319,13 +320,13 @@ def check_measured(record: Record) -> None:
     assert record.gflops == 2 * record.gmacs
 
 
-def test_a_real_worker_that_outgrows_its_cap_is_a_result_and_larger_sizes_are_not_tried(tmp_path):
+def test_a_real_worker_that_outgrows_its_cap_is_a_result(tmp_path):
     scenario = scenario_of(
         tmp_path,
         [],
         resolutions=["64x64", "2000x1500", "3000x2000"],
         precision=["fp32", "tf32"],
-        memory_cap="100MB",
+        memory_cap="150MB",
         exclude=[
             {"precision": "tf32", "resolution": "64x64"},
             {"precision": "tf32", "resolution": "3000x2000"},

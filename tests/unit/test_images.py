@@ -476,8 +476,9 @@ def test_to_uint8_rounds_and_clamps() -> None:
 
 
 def test_to_uint8_refuses_what_is_no_image() -> None:
-    with pytest.raises(ValueError, match="not finite"):
-        to_uint8(torch.full((1, 3, 2, 2), float("nan")))
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="not finite"):
+            to_uint8(torch.zeros(1, 3, 2, 2).index_fill_(3, torch.tensor([1]), bad))
     with pytest.raises(ValueError, match="1x3xHxW"):
         to_uint8(torch.zeros(3, 2, 2))
 
