@@ -28,6 +28,8 @@ from distill.networks import (
 )
 from distill.weights import REGISTRY, load_named, read_tensors, sha256
 
+PUBLISHED = ("wct", "vgg19", 16)
+"""Method, family and ratio of the paper's published students."""
 PUBLISHED_STAGE1_WIDTH = 24
 """The published 16x students have 24 channels in stage 1 instead of 16."""
 
@@ -60,10 +62,23 @@ class CascadeNetworks:
 
 def model_widths(spec: ModelSpec, stage: int) -> tuple[int, ...]:
     """Channels of blocks 1 to ``stage`` of a model's networks."""
-    widths = student_widths(spec.ratio)[:stage]
-    if stage == 1 and spec.weights and published_files(Path(spec.weights), (1,)):
+    if stage == 1 and _has_published_stage1(spec):
         return (PUBLISHED_STAGE1_WIDTH,)
-    return widths
+    return student_widths(spec.ratio)[:stage]
+
+
+def _has_published_stage1(spec: ModelSpec) -> bool:
+    """Whether a folder's stage 1 is the published one, as published or converted."""
+    if spec.weights is None or (spec.method, spec.family, spec.ratio) != PUBLISHED:
+        return False
+    folder = Path(spec.weights)
+    if published_files(folder, (1,)):
+        return True
+    encoder = own_files(folder, (1,))[0][0]
+    if not encoder.is_file():
+        return False
+    bias = read_tensors(encoder)[0].get("conv1_1.bias")
+    return bias is not None and bias.shape == (PUBLISHED_STAGE1_WIDTH,)
 
 
 def architecture(spec: ModelSpec) -> Architecture:
@@ -100,7 +115,7 @@ def weights_files(spec: ModelSpec) -> list[tuple[Path, Path]]:
     if not folder.is_dir():
         raise UserError(f"model {str(spec)!r}: there is no folder {spec.weights}")
     pairs = published_files(folder, spec.stages)
-    if pairs and (spec.method, spec.family, spec.ratio) != ("wct", "vgg19", 16):
+    if pairs and (spec.method, spec.family, spec.ratio) != PUBLISHED:
         raise UserError(
             f"model {str(spec)!r}: {folder} holds the paper's published students, which are "
             f"'wct-vgg19-16x:{folder}'"
@@ -187,6 +202,8 @@ def _load(network: nn.Module, path: Path) -> None:
                 f"{path}: {key} is {tuple(state[key].shape)} where the model has "
                 f"{tuple(wanted[key].shape)}; is it of another ratio or stage?"
             )
+        if not state[key].isfinite().all():
+            raise UserError(f"{path}: {key} holds values that are not finite numbers")
     network.load_state_dict({key: state[key] for key in wanted})
 
 

@@ -52,7 +52,12 @@ class FeatureStats:
         The features are shifted by their approximate mean, which costs no float32 digits to
         cancellation, and extended by a row of ones: one product of matrices a chunk then gives
         scatter, sums and count together.
+
+        Raises:
+            ValueError: for a batch of several maps.
         """
+        if features.dim() != 4 or len(features) != 1:
+            raise ValueError(f"features are (1, C, H, W); got {tuple(features.shape)}")
         channels = features.shape[1]
         # A view with one row a pixel where channels lie last in memory, one column otherwise.
         last = features.is_contiguous(memory_format=torch.channels_last)
@@ -139,7 +144,8 @@ class ChannelAffine:
 def _root(covariance: Tensor, cutoff: float, power: float) -> Tensor:
     values, vectors = torch.linalg.eigh(covariance)
     scaled = torch.where(values > cutoff, values.clamp_min(cutoff) ** power, 0.0)
-    return (vectors * scaled) @ vectors.T
+    root: Tensor = (vectors * scaled) @ vectors.T
+    return root
 
 
 def whiten(content: FeatureStats, *, cutoff: float = WHITENING_CUTOFF) -> ChannelAffine:

@@ -1,14 +1,14 @@
 """Named, checksummed weights: embedded in the package, a local path, or a download."""
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from http.client import HTTPException
 from importlib.resources import as_file, files
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Literal
-from urllib.error import URLError
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -70,17 +70,6 @@ REGISTRY: Mapping[str, NamedWeights] = {
 }
 
 
-_UNREADABLE = (
-    SafetensorError,
-    UnpicklingError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    KeyError,
-    OSError,
-)
-
-
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
@@ -97,19 +86,25 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such weights file")
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
             return load_file(path), metadata
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
+        except (SafetensorError, OSError) as error:
+            raise UserError(_unreadable(path, error)) from error
+    try:
+        with warnings.catch_warnings():  # about protocols, of what is no pickle at all
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Broad with reason: it interprets the bytes as a program, and can stumble in any way.
         raise UserError(_unreadable(path, error)) from error
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not all(
-        isinstance(value, Tensor) for value in content.values()
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
     ):
         raise UserError(f"{path}: holds no table of tensors; a state_dict is expected")
     return dict(content), {}
@@ -173,22 +168,30 @@ def download(weights: str) -> dict[str, Tensor]:
         weights: such as ``VGG19_Weights.IMAGENET1K_V1``.
 
     Raises:
-        UserError: when there is no network, or the file's digest is not the publisher's.
+        UserError: when there is no network, or the digest of the file, new or from the cache, is
+            not the publisher's.
     """
     url, target = torchvision_file(weights)
+    # The publisher puts it into the name; torch checks it after a download only.
+    stated = target.stem.rpartition("-")[2]
+    if target.is_file() and not (found := sha256(target)).startswith(stated):
+        raise UserError(
+            f"{weights}: {target} is damaged (SHA-256 {found[:8]}..., not {stated}...); delete it "
+            "and try again"
+        )
     try:
         tensors: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
             url, map_location="cpu", progress=True, check_hash=True, weights_only=True
         )
-    except (URLError, TimeoutError, ConnectionError) as error:
+    except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise UserError(
             f"{weights} must be downloaded, and that failed ({reason}); with a network try "
             f"again, or put the file from {url} at {target}"
         ) from error
-    except (RuntimeError, UnpicklingError) as error:
+    except RuntimeError as error:  # the hash
         raise UserError(
-            f"{weights}: the file is damaged ({error}); delete {target} and try again"
+            f"{weights}: what came from {url} is damaged ({error}); try again"
         ) from error
     return tensors
 

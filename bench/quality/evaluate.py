@@ -1,6 +1,7 @@
 """The quality of one model: every metric over pairs of content and style images."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
@@ -23,13 +24,15 @@ PairMetric = Callable[[Tensor, Tensor, Tensor], dict[str, float]]
 def image_pairs(
     contents: tuple[str, ...], styles: tuple[str, ...], limit: int
 ) -> list[tuple[str, str]]:
-    """At most ``limit`` pairs of content and style, each image used as evenly as can be."""
-    count = len(contents)
+    """At most ``limit`` distinct pairs of content and style, each image used evenly.
+
+    Both lists go round; when their rounds end together, the styles move on by one.
+    """
+    period = math.lcm(len(contents), len(styles))
     return [
-        (contents[i], styles[(i + shift) % len(styles)])
-        for shift in range(len(styles))
-        for i in range(count)
-    ][:limit]
+        (contents[i % len(contents)], styles[(i + i // period) % len(styles)])
+        for i in range(min(limit, len(contents) * len(styles)))
+    ]
 
 
 def evaluate_quality(stylizer: Stylizer, cell: Cell, image_dir: Path) -> dict[str, Any]:

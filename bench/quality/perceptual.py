@@ -42,10 +42,11 @@ class Lpips:
         """LPIPS, 0 (same) upwards, of two images (1, 3, H, W), RGB in 0..1, of one size.
 
         Raises:
-            ValueError: for values outside 0..1: the network wants -1..1, and this class scales.
+            ValueError: for values outside 0..1 (or that are no numbers): the network wants -1..1,
+                and this class scales.
         """
         for image in (first, second):
-            if image.min() < 0 or image.max() > 1:
+            if not (image.min() >= 0 and image.max() <= 1):
                 raise ValueError("LPIPS takes images in 0..1 here; these lie outside")
         return float(self._network(first, second, normalize=True).item())
 
@@ -53,15 +54,15 @@ class Lpips:
 def _backbone_tensors(backbone: str) -> dict[str, Tensor]:
     if backbone == "download":
         return download(BACKBONE)
-    path = Path(backbone)
-    if backbone == "cache":
-        path = torchvision_file(BACKBONE)[1]
-        if not path.is_file():
-            raise UserError(
-                f"LPIPS needs AlexNet's features, and torch's cache has no {path.name}; set "
-                "quality.lpips_backbone to a file with them, or to 'download'"
-            )
-    return read_tensors(path)[0]
+    if backbone != "cache":
+        return read_tensors(Path(backbone))[0]
+    path = torchvision_file(BACKBONE)[1]
+    if not path.is_file():
+        raise UserError(
+            f"LPIPS needs AlexNet's features, and torch's cache has no {path.name}; set "
+            "quality.lpips_backbone to a file with them, or to 'download'"
+        )
+    return download(BACKBONE)
 
 
 def _fill(network: torch.nn.Module, tensors: dict[str, Tensor], backbone: str) -> None:

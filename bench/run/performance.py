@@ -94,8 +94,8 @@ def measure_performance(
         fields |= {
             "status": "ok",
             "reason_code": "measured_once",
-            "reason": f"one pass took {pass_s:.1f} s of the {limit_s:.0f} s that a cell has, so "
-            "the first is the only one: cold start included, no interval",
+            "reason": f"the first pass took {pass_s:.1f} s and a cell has {limit_s:.0f} s: no "
+            "other was made, so the cold start is included and there is no interval",
             "latency_ms": first_ms,
             "latency_samples_ms": [first_ms],
             "latency_outliers": [],

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import Literal, Protocol, Self, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,6 +18,7 @@ from bench.record import Record
 
 _STYLES = {"ok": "green", "skipped": "yellow", "unsupported": "yellow"}
 _LINES_AROUND_TABLE = 7
+_WIDTH_FOR_REASONS = 110
 
 
 class Progress(Protocol):
@@ -148,46 +149,50 @@ class LiveProgress:
 
     def note(self, text: str) -> None:
         """Printed above the table."""
-        self._console.print(Text(printable(text)))
+        self._console.print(Text(printable(text)), soft_wrap=True)
 
     def end(self, text: str) -> None:
         """Print the line below the table."""
-        self._console.print(Text(printable(text)))
+        self._console.print(Text(printable(text)), soft_wrap=True)
 
     def _render(self) -> Group:
-        table = Table(box=None, pad_edge=False, expand=False)
-        for heading in ("cell", "status", "latency", "peak memory", ""):
-            numeric = heading in ("latency", "peak memory")
-            table.add_column(
-                heading,
-                justify="right" if numeric else "left",
-                no_wrap=True,
-                overflow="ellipsis",
-            )
-        room = max(self._console.height - _LINES_AROUND_TABLE, 3)
-        for record in self._records[-room:]:
-            table.add_row(
+        columns = {"status": 13, "latency": 9, "memory": 9}
+        if self._console.width >= _WIDTH_FOR_REASONS:
+            columns["reason"] = 26
+        # Left to itself, the table would shorten every column alike.
+        room = max(self._console.width - sum(columns.values()) - 2 * len(columns), 10)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("cell", width=room, no_wrap=True, overflow="ellipsis")
+        for heading, width in columns.items():
+            numeric = heading in ("latency", "memory")
+            justify: Literal["left", "right"] = "right" if numeric else "left"
+            table.add_column(heading, width=width, justify=justify, no_wrap=True)
+        lines = max(self._console.height - _LINES_AROUND_TABLE, 3)
+        for record in self._records[-lines:]:
+            row = [
                 Text(printable(label(record))),
                 Text(record.status, style=_STYLES.get(record.status, "red")),
                 Text(latency_text(record)),
                 Text(memory_text(record)),
                 Text(printable(record.reason_code or ""), style="dim"),
-            )
+            ]
+            table.add_row(*row[: 1 + len(columns)])
         now = time.monotonic()
         if self._running:
             cell, since, estimate_s = self._running
-            about = "" if estimate_s is None else f", a pass about {duration_text(estimate_s)}"
-            table.add_row(
+            about = "" if estimate_s is None else f"a pass takes about {duration_text(estimate_s)}"
+            row = [
                 Text(printable(cell.label()), style="bold"),
                 Text("running", style="bold"),
+                Text(duration_text(now - since), style="dim"),
                 Text(""),
-                Text(""),
-                Text(f"{duration_text(now - since)}{about}", style="dim"),
-            )
+                Text(about, style="dim"),
+            ]
+            table.add_row(*row[: 1 + len(columns)])
         bar = Table.grid(padding=(0, 2))
         left = "?" if self._left is None else duration_text(self._left[0] + self._left[1] - now)
         bar.add_row(
-            ProgressBar(total=max(self._total, 1), completed=self._done, width=30),
+            ProgressBar(total=max(self._total, 1), completed=self._done, width=20),
             Text(f"{self._done}/{self._total} cells"),
             Text(f"elapsed {duration_text(now - self._began)}"),
             Text(f"left about {left}" if self._done < self._total else ""),

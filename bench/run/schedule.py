@@ -24,6 +24,11 @@ STARTUP_S = 6.0
 """Seconds of a cell that go to starting the process and loading, for the time left."""
 
 
+FARTHEST = 64.0
+"""No prediction goes to more than this many times the work that was measured: the fixed costs of a
+small image, in proportion, would make a large one look out of reach."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A predicted time of one pass."""
@@ -120,18 +125,20 @@ class Measured:
         proportion to the pixels; else from the multiply-accumulates a second that another model
         reached at the same precision and device (the same method if there is one, and of those the
         one with the most work, since small ones are slowed by what is not convolution). None if
-        neither is there, or ``gmacs`` (of this cell, 10^9) is not known.
+        neither is there within ``FARTHEST``, or ``gmacs`` (of this cell, 10^9) is not known.
         """
         way = (cell.precision, cell.device, cell.threads)
-        if nearest := self._largest.get((*way, cell.model, cell.execution)):
+        nearest = self._largest.get((*way, cell.model, cell.execution))
+        if nearest and cell.megapixels <= FARTHEST * nearest.megapixels:
+            cold = " (one cold pass)" if nearest.reason_code == "measured_once" else ""
             return Estimate(
                 _seconds(nearest) * cell.megapixels / nearest.megapixels,
-                f"{nearest.megapixels:.3g} MP measured at {_seconds(nearest):.3g} s, "
+                f"{nearest.megapixels:.3g} MP measured at {_seconds(nearest):.3g} s{cold}, "
                 "in proportion to the pixels",
             )
         method = parse_model(cell.model).method
         best = self._busiest.get((*way, method)) or self._busiest.get(way)
-        if best is None or not best.gmacs or not gmacs:
+        if best is None or not best.gmacs or not gmacs or gmacs > FARTHEST * best.gmacs:
             return None
         speed = best.gmacs / _seconds(best)
         return Estimate(

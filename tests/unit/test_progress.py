@@ -93,6 +93,24 @@ def test_a_terminal_gets_a_live_table():
         assert shown in text
 
 
+def test_a_narrow_terminal_shortens_the_cell_and_not_its_numbers():
+    text = live_text(
+        make_record(model="m" * 70, status="out_of_memory"),
+        make_record(latency_ms=123.4, peak_allocated_mb=45_678),
+        width=80,
+    )
+    for shown in ("mmm…", "out_of_memory", "123 ms", "45678 MB"):
+        assert shown in text
+
+
+def test_a_command_to_copy_is_not_broken_into_lines():
+    stream = Terminal()
+    console = Console(file=stream, width=40, force_terminal=True, color_system=None)
+    command = "go on with: bench run " + "a/long/path/" * 10
+    LiveProgress(total=1, done=0, console=console).end(command)
+    assert command in stream.getvalue()
+
+
 @pytest.mark.parametrize("name", ["[red]evil[/red]", "[/]", "[link=http://x]y"])
 def test_names_are_shown_as_they_are_and_not_obeyed(name):
     assert name in live_text(make_record(model=name))

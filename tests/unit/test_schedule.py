@@ -169,6 +169,13 @@ def test_no_estimate_without_a_measurement_or_a_count():
     assert estimate_pass_s(make_cell(), lent, gmacs=None) is None
 
 
+def test_nothing_is_extrapolated_far_from_what_was_measured():
+    tiny = [record_of(make_cell(10, 10), latency_ms=200.0, gmacs=0.01)]
+    assert estimate_pass_s(make_cell(80, 80), tiny, gmacs=0.64) is not None
+    assert estimate_pass_s(make_cell(81, 80), tiny, gmacs=0.65) is None
+    assert estimate_pass_s(make_cell(model="adain-vgg16-1x"), tiny, gmacs=0.65) is None
+
+
 def test_a_cell_runs_with_twice_its_limit_and_a_minute():
     assert decide(make_cell(limit_s=100), [], None, run_time_left_s=None) == Run(
         100, 260, "time_limit"

@@ -1,0 +1,52 @@
+"""What all tests share: the optional data beside the project, the GPU mark, quiet settings."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+# A slow moment of a busy machine is not a failure.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_threads() -> Iterator[None]:
+    """Small networks on small images: many threads would only wait for each other."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(4, before))
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with weights, images and reference results that may lie beside the project."""
+    if not SHARED.is_dir():
+        pytest.skip(f"there is no folder {SHARED.name} beside the project")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def students(shared: Path) -> Path:
+    """The paper's published 16x students."""
+    return shared / "weights/collaborative-distillation-16x"
