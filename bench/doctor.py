@@ -67,4 +67,5 @@ def _devices() -> Iterator[Check]:
     if not found:
         yield Check(False, "an NVIDIA GPU with its driver: none; benchmarks run on the CPU")
     for gpu in found:
-        yield Check(torch.version.cuda is not None, f"GPU cuda:{gpu.index}: {gpu.name}, {gpu.memory_mb / 1e3:.0f} GB")
+        text = f"GPU cuda:{gpu.index}: {gpu.name}, {gpu.memory_mb / 1e3:.0f} GB"
+        yield Check(torch.version.cuda is not None, text)

@@ -6,9 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 SCHEMA_VERSION = 1
 
-Status = Literal[
-    "ok", "out_of_memory", "timeout", "crashed", "unsupported", "skipped", "predicted"
-]
+Status = Literal["ok", "out_of_memory", "timeout", "crashed", "unsupported", "skipped", "predicted"]
 FAILED: frozenset[str] = frozenset({"out_of_memory", "timeout", "crashed"})
 """Statuses that `--retry-failed` repeats."""
 

@@ -333,7 +333,7 @@ _CUDA_FAILURE = re.compile(
 _HOST_FAILURE = re.compile(r"DefaultCPUAllocator: |std::bad_alloc")
 _ONEDNN_FAILURE = re.compile(r"could not (create|execute) a (primitive|memory)(?! descriptor)")
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_AMOUNT = r"(\d+(?:\.\d+)?) (bytes|KiB|MiB|GiB)"
+_AMOUNT = r"(\d+(?:\.\d*)?) (bytes|KiB|MiB|GiB)"
 
 
 def _amount_mb(pattern: str, text: str) -> float | None:

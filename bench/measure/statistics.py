@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from scipy.special import bdtr  # scipy.stats would cost each worker half a second
 
 
 def median_interval(
@@ -35,7 +35,10 @@ def _lower_rank(count: int, confidence: float) -> int:
 
     Cached because the timing loop asks after each call, and work between calls lets a GPU idle.
     """
-    return int(stats.binom.ppf((1 - confidence) / 2, count, 0.5)) if count else 0
+    if not count:
+        return 0
+    distribution = bdtr(np.arange(count + 1), count, 0.5)
+    return int(np.searchsorted(distribution, (1 - confidence) / 2))
 
 
 def tukey_outliers(samples: Sequence[float]) -> list[int]:

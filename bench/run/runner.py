@@ -23,7 +23,15 @@ from bench.record import Record
 from bench.run.draft import random_weights_reason, unmeasured
 from bench.run.executor import WORKER, run_cell
 from bench.run.progress import Progress, duration_text, progress_for, summary
-from bench.run.schedule import Measured, Skip, by_work, decide, time_left_s, unfinished
+from bench.run.schedule import (
+    Measured,
+    Skip,
+    by_work,
+    decide,
+    least_time_s,
+    time_left_s,
+    unfinished,
+)
 from bench.run.store import RunFolder
 from bench.scenario import Scenario, load_scenario
 from bench.stylizers import model_facts
@@ -170,6 +178,9 @@ def _measure_all(
             records,
             estimate,
             run_time_left_s=None if run_ends is None else run_ends - time.monotonic(),
+            others_s=0.0
+            if run_ends is None
+            else least_time_s(cells[position + 1 :], measured, gmacs),
         )
         if cell.kind == "quality" and known["weights"] == "random":
             record = unmeasured(

@@ -161,10 +161,17 @@ def decide(
     estimate: Estimate | None,
     *,
     run_time_left_s: float | None,
+    others_s: float = 0.0,
 ) -> Run | Skip:
     """Whether to start a cell, and with which limits.
 
-    ``run_time_left_s`` is None where the run has no limit.
+    Args:
+        cell: the cell.
+        records: of the cells before it.
+        estimate: of one pass of it, if anything is known.
+        run_time_left_s: None where the run has no limit.
+        others_s: what the cells after it need at least, one pass each; repeats of this one are
+            given up for them, so that a limit costs precision before it costs cells.
     """
     if smaller := _smaller(cell, records, "out_of_memory"):
         return Skip(
@@ -203,7 +210,8 @@ def decide(
             seconds,
         )
     # A third is kept for what is not timed, so that the limit ends the repeats and not the cell.
-    budget_s = min(limit_s, run_time_left_s * 2 / 3)
+    spare_s = max(run_time_left_s - others_s, least_s)
+    budget_s = min(limit_s, spare_s * 2 / 3)
     if run_time_left_s < deadline_s:
         return Run(budget_s, run_time_left_s, "run_time_limit")
     return Run(budget_s, deadline_s, "time_limit")
@@ -224,6 +232,19 @@ def expected_s(cell: Cell, estimate: Estimate | None) -> float | None:
     # The first pass and the one for the memory come on top of the timed ones.
     passes = cell.measure.warmup + cell.measure.min_repeats + 2
     return STARTUP_S + min(estimate.seconds * passes, limit_s)
+
+
+def least_time_s(
+    cells: Iterable[Cell], measured: Measured, gmacs: Mapping[str, float | None]
+) -> float:
+    """Predicted seconds of ``cells`` if each is measured once; those unknown count as a start."""
+    total = 0.0
+    for cell in cells:
+        estimate = measured.estimate(cell, gmacs=gmacs.get(cell.id))
+        seconds = 0.0 if estimate is None else estimate.seconds
+        if seconds <= cell.measure.cell_time_limit_s:
+            total += STARTUP_S + seconds * _passes(cell)
+    return total
 
 
 def time_left_s(

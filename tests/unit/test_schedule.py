@@ -18,6 +18,7 @@ from bench.run.schedule import (
     decide,
     estimate_pass_s,
     expected_s,
+    least_time_s,
     time_left_s,
     unfinished,
 )
@@ -207,6 +208,29 @@ def test_the_runs_limit_skips_what_does_not_fit():
 def test_the_runs_limit_shortens_the_last_cells():
     decision = decide(make_cell(limit_s=100), [], Estimate(5.0, ""), run_time_left_s=90.0)
     assert decision == Run(60.0, 90.0, "run_time_limit")
+
+
+def test_repeats_are_given_up_for_the_cells_to_come():
+    alone, among = (
+        decide(
+            make_cell(limit_s=100),
+            [],
+            Estimate(5.0, ""),
+            run_time_left_s=400.0,
+            others_s=others_s,
+        )
+        for others_s in (0.0, 370.0)
+    )
+    assert isinstance(alone, Run)
+    assert isinstance(among, Run)
+    assert alone.budget_s == 100.0
+    assert among.budget_s == 20.0
+
+
+def test_the_least_time_counts_one_pass_of_each_cell_that_will_run():
+    measured = Measured([record_of(make_cell(1000, 1000), latency_ms=2000.0)])
+    cells = [make_cell(2000, 1000), make_cell(100_000, 1000, limit_s=100)]
+    assert least_time_s(cells, measured, {}) == STARTUP_S + 4.0
 
 
 @given(
