@@ -7,7 +7,7 @@ from torch import Tensor, from_numpy
 
 from bench.cells import Precision
 from bench.errors import EnvironmentUnfitError, UserError
-from bench.images import check_writable, read_image, resize, to_uint8, write_image
+from bench.images import Pixels, check_writable, read_image, resize, to_uint8, write_image
 from bench.measure.environment import resolve_device
 from bench.measure.memory import out_of_memory
 from bench.stylizers import Unsupported, load_stylizer
@@ -73,6 +73,6 @@ def _size(option: str, text: str | None) -> Size | None:
         raise UserError(f"{option}: {error}") from error
 
 
-def _tensor(pixels: "object", size: Size | None) -> Tensor:
-    array = resize(pixels, size) if size else pixels  # type: ignore[arg-type]
-    return from_numpy(array).permute(2, 0, 1)[None].float().div_(255)  # type: ignore[arg-type]
+def _tensor(pixels: Pixels, size: Size | None) -> Tensor:
+    array = resize(pixels, size) if size else pixels
+    return from_numpy(array).permute(2, 0, 1)[None].float().div_(255)

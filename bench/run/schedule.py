@@ -210,7 +210,7 @@ def decide(
             seconds,
         )
     # A third is kept for what is not timed, so that the limit ends the repeats and not the cell.
-    spare_s = max(run_time_left_s - others_s, least_s)
+    spare_s = min(run_time_left_s, max(run_time_left_s - others_s, least_s))
     budget_s = min(limit_s, spare_s * 2 / 3)
     if run_time_left_s < deadline_s:
         return Run(budget_s, run_time_left_s, "run_time_limit")
