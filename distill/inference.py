@@ -13,17 +13,17 @@ rounding:
 - maps are freed as soon as they are dead, and lie in the memory format the device likes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill.networks import Conv, Decoder, Encoder, reflect_pad
+from distill.kernels import convolve_reflect, transposed_kernel, upsample_convolve
+from distill.networks import Conv, Decoder, Encoder
 from distill.transforms import ChannelAffine
-
-_PAD_INSTEAD_BELOW = 256 * 256
-"""On a GPU, maps of fewer pixels are padded by a copy: launches cost more than bytes there."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Layout:
     def of(cls, device: str, dtype: torch.dtype) -> "Layout":
         """The layout that suits a device.
 
-        Channels last on CPUs (2.4 times NCHW in this project's benchmark) and for the tensor
-        cores' types on GPUs; NCHW for float32 on GPUs, where cuDNN's kernels prefer it.
+        Channels last on CPUs, where oneDNN converts anything else, and for the tensor cores' types
+        on GPUs; NCHW for float32 on GPUs, where cuDNN's kernels prefer it.
         """
         first = device.startswith("cuda") and dtype == torch.float32
         memory_format = torch.contiguous_format if first else torch.channels_last
@@ -50,91 +50,39 @@ class Layout:
         return x.to(device=self.device, dtype=self.dtype, memory_format=self.memory_format)
 
 
-def _fused_relu(x: Tensor) -> bool:
-    """Whether oneDNN's convolution with fused ReLU, which torch.compile also uses, is there."""
-    return (
-        x.device.type == "cpu"
-        and bool(torch.backends.mkldnn.enabled)
-        and torch._C._has_mkldnn
-        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-    )
-
-
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor, relu: bool, padding: int) -> Tensor:
-    if relu and _fused_relu(x):
-        ones, pads = [1, 1], [padding, padding]
-        fused = torch.ops.mkldnn._convolution_pointwise
-        fused_result: Tensor = fused(x, weight, bias, pads, ones, ones, 1, "relu", [], "")
-        return fused_result
-    result = F.conv2d(x, weight, bias, padding=padding)
-    return result.relu_() if relu else result
-
-
-def _border_lines(size: int) -> Tensor:
-    """The lines that the first and the last output line see, reflected: (2, 3) indices."""
-    return torch.tensor(
-        [[min(1, size - 1), 0, min(1, size - 1)], [max(0, size - 2), size - 1, max(0, size - 2)]]
-    )
-
-
-def _convolve_reflect(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
-    """3x3 convolution with reflection padding of (1, C, H, W), without a padded copy of it."""
-    height, width = x.shape[-2:]
-    if x.device.type == "cuda" and height * width < _PAD_INSTEAD_BELOW:
-        return _convolve(reflect_pad(x, 1, 1, 1, 1), weight, bias, relu, padding=0)
-    y = _convolve(x, weight, bias, relu, padding=1)
-    rows = torch.cat([x[:, :, lines] for lines in _border_lines(height).to(x.device)])
-    edge = _convolve(reflect_pad(rows, 1, 1, 0, 0), weight, bias, relu, padding=0)
-    y[0, :, 0], y[0, :, -1] = edge[0, :, 0], edge[1, :, 0]
-    columns = torch.cat([x[:, :, :, lines] for lines in _border_lines(width).to(x.device)])
-    edge = _convolve(reflect_pad(columns, 0, 0, 1, 1), weight, bias, relu, padding=0)
-    y[0, :, :, 0], y[0, :, :, -1] = edge[0, :, :, 0], edge[1, :, :, 0]
-    return y
-
-
-def _transposed_kernel(weight: Tensor) -> Tensor:
-    """The 4x4 kernel (I, O, 4, 4), stride 2, of nearest upsampling before a 3x3 one (O, I, 3, 3).
-
-    A convolution over pixels doubled in both directions is one over zero-stuffed pixels by the
-    kernel convolved with a 2x2 box.
-    """
-    box = torch.ones(1, 1, 2, 2, dtype=weight.dtype, device=weight.device)
-    wide = F.conv2d(weight.reshape(-1, 1, 3, 3), box, padding=1)
-    return wide.reshape(*weight.shape[:2], 4, 4).flip(-1, -2).transpose(0, 1)
-
-
-def _upsample_convolve(x: Tensor, kernel: Tensor, bias: Tensor, relu: bool) -> Tensor:
-    # The doubled map reflected at its border reads the edge pixel, as the map extended by it does.
-    wide = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    y = F.conv_transpose2d(wide, kernel, bias, stride=2, padding=3)
-    return y.relu_() if relu else y
+Before = Literal["", "pool", "upsample", "transpose"]
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """One convolution, with what comes before it."""
 
     weight: Tensor
     bias: Tensor
     relu: bool
-    before: str
-    """``""``, ``pool``, ``upsample`` (nearest, then convolve) or ``transpose`` (both in one)."""
+    before: Before
+    """``upsample`` is nearest by 2 and then convolve, ``transpose`` both in one kernel."""
 
-    def __call__(self, x: Tensor) -> Tensor:
-        if self.before == "transpose":
-            return _upsample_convolve(x, self.weight, self.bias, self.relu)
+    def prepare(self, x: Tensor) -> Tensor:
+        """What precedes the convolution and needs no neighbours."""
         if self.before == "pool":
-            x = F.max_pool2d(x, 2)
-        elif self.before == "upsample":
-            x = F.interpolate(x, scale_factor=2, mode="nearest")
-        return _convolve_reflect(x, self.weight, self.bias, self.relu)
+            return F.max_pool2d(x, 2)
+        if self.before == "upsample":
+            return F.interpolate(x, scale_factor=2, mode="nearest")
+        return x
+
+    def convolve(self, x: Tensor, *, vertical: bool = True) -> Tensor:
+        """The convolution; see :mod:`distill.kernels` for ``vertical``."""
+        kernel = upsample_convolve if self.before == "transpose" else convolve_reflect
+        return kernel(x, self.weight, self.bias, relu=self.relu, vertical=vertical)
 
 
-def _run(steps: tuple[_Step, ...], box: list[Tensor]) -> Tensor:
+def _run(steps: Sequence[Step], box: list[Tensor]) -> Tensor:
     # The caller hands the tensor over in a list, so that nobody holds a map longer than needed.
     x = box.pop()
     for step in steps:
-        x = step(x)
+        x = step.prepare(x)
+        x = step.convolve(x)
     return x
 
 
@@ -162,10 +110,10 @@ class FastEncoder:
                 matrix = encoder.conv0.weight.detach().double()[:, :, 0, 0]
                 offset = encoder.conv0.bias.detach().double()  # type: ignore[union-attr]
                 weight, bias = _fold(weight, bias, ChannelAffine(matrix, offset))
-            before = "pool" if conv.block != block else ""
-            steps.append(_Step(*_placed(weight, bias, layout), relu=True, before=before))
+            before: Before = "pool" if conv.block != block else ""
+            steps.append(Step(*_placed(weight, bias, layout), relu=True, before=before))
             block = conv.block
-        self._steps = tuple(steps)
+        self.steps = tuple(steps)
 
     def __call__(self, box: list[Tensor]) -> Tensor:
         """Features (1, C, H / 2^(stage-1), ...) of the image (1, 3, H, W) that ``box`` holds.
@@ -173,7 +121,7 @@ class FastEncoder:
         The image is taken out of the box, and freed early if nobody else holds it.
         """
         box.append(self.layout.place(box.pop()))
-        return _run(self._steps, box)
+        return _run(self.steps, box)
 
 
 def _placed(weight: Tensor, bias: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
@@ -187,17 +135,17 @@ class FastDecoder:
         self.layout, self.stage = layout, decoder.stage
         # oneDNN's transposed convolution is the slower way in bfloat16 only.
         slow = layout.device.type == "cpu" and layout.dtype != torch.float32
-        double = "upsample" if slow else "transpose"
+        double: Before = "upsample" if slow else "transpose"
         steps, block = [], decoder.stage
         for conv in decoder.description:
             weight, bias = _parameters(decoder, conv)
-            before = double if conv.block != block else ""
+            before: Before = double if conv.block != block else ""
             if before == "transpose":
-                weight = _transposed_kernel(weight)
+                weight = transposed_kernel(weight)
             relu = conv.name != "conv1_1" or decoder.final_relu
-            steps.append(_Step(*_placed(weight, bias, layout), relu=relu, before=before))
+            steps.append(Step(*_placed(weight, bias, layout), relu=relu, before=before))
             block = conv.block
-        self._steps = tuple(steps)
+        self.steps = tuple(steps)
         weight, bias = _parameters(decoder, decoder.description[0])
         self._first = weight.float().to(layout.device), bias.float().to(layout.device)
 
@@ -209,8 +157,9 @@ class FastDecoder:
                 holds them.
             affine: a channel map to apply to the features first.
         """
-        steps = self._steps
-        if affine is not None:
-            weight, bias = _placed(*_fold(*self._first, affine), self.layout)
-            steps = (replace(steps[0], weight=weight, bias=bias), *steps[1:])
-        return _run(steps, box)
+        return _run(self.steps if affine is None else self.steps_after(affine), box)
+
+    def steps_after(self, affine: ChannelAffine) -> tuple[Step, ...]:
+        """The steps with a channel map of the features folded into the first."""
+        weight, bias = _placed(*_fold(*self._first, affine), self.layout)
+        return (replace(self.steps[0], weight=weight, bias=bias), *self.steps[1:])

@@ -13,7 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-_CHUNK = {"cpu": 1 << 19, "cuda": 1 << 24}
+_CHUNK = {"cpu": 1 << 21, "cuda": 1 << 24}
 """Elements that are centred at a time: what stays in a CPU's cache, what keeps a GPU busy."""
 
 WHITENING_CUTOFF = 1e-5
@@ -67,7 +67,7 @@ class FeatureStats:
             else (features.reshape(channels, -1).T)
         )
         shift = pixels[:: max(1, len(pixels) // 4096)].float().mean(0)
-        step = min(len(pixels), max(1, _CHUNK.get(features.device.type, 1 << 19) // channels))
+        step = min(len(pixels), max(1, _CHUNK.get(features.device.type, 1 << 21) // channels))
         shape = (step, channels + 1) if last else (channels + 1, step)
         extended = torch.ones(shape, dtype=torch.float32, device=features.device)
         extended = extended if last else extended.T

@@ -144,30 +144,32 @@ def test_other_ratios_are_refused(ratio):
         student_widths(ratio)
 
 
-# METHOD: pixels that an exact tile needs around it, tiles aligned to 2^(stage-1).
-HALO = {1: 2, 2: 9, 3: 23, 4: 67, 5: 155}
+# Pixels around one that its value depends on, at most; and around a tile aligned to 2^(stage-1).
+HALO = {1: (2, 2), 2: (9, 8), 3: (23, 22), 4: (67, 62), 5: (155, 150)}
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_reach_of_encoder_and_decoder(stage):
-    """Pixels beyond the halo change nothing in an aligned tile; the outermost of the halo do."""
-    widths, halo = student_widths(64), HALO[stage]
+    """Spoils what lies beyond a distance: that tells exactly what an output depends on."""
+    widths = student_widths(64)
     encoder = Encoder("vgg19", widths, stage).double()
     decoder = Decoder("vgg19", widths, stage).double()
-    edge, width, height = 192, 384, 32
-    image = torch.zeros(1, 3, height, width, dtype=torch.float64)
-    marks = torch.arange(width)
+    column = torch.arange(384)
 
-    def reached(unknown: torch.Tensor, tile: torch.Tensor) -> bool:
-        spoiled = image.clone()
-        spoiled[..., unknown] = torch.nan
+    def reached(spoiled: torch.Tensor) -> torch.Tensor:
+        image = torch.zeros(1, 3, 32, len(column), dtype=torch.float64)
+        image[..., spoiled] = torch.nan
         with torch.inference_mode():
-            return bool(decoder(encoder(spoiled))[..., tile].isnan().any())
+            return decoder(encoder(image))[0, 0, 0].isnan()
 
-    right, left = marks >= edge, marks < edge
-    assert not reached(marks < edge - halo, right)
-    assert not reached(marks >= edge + halo, left)
-    assert reached(marks < edge - halo + 1, right) or reached(marks >= edge + halo - 1, left)
+    pixels = range(192, 208)
+    distance, aligned = HALO[stage]
+    for reach, expected in ((distance, False), (distance - 1, True)):
+        found = [bool(reached((column - x).abs() > reach)[x]) for x in pixels]
+        assert any(found) is expected
+    for reach, expected in ((aligned, False), (aligned - 1, True)):
+        assert bool(reached(column < 192 - reach)[192:].any()) is expected
+        assert bool(reached(column >= 192 + reach)[:192].any()) is expected
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -179,7 +181,7 @@ def test_torchvision_weights_give_torchvision_features(family, monkeypatch):
     monkeypatch.setattr(weights, "download", lambda _: theirs)
     encoder = weights.load_named(f"{family}-torchvision")
 
-    image = torch.rand(1, 3, 160, 176, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3, 192, 208, generator=torch.Generator().manual_seed(0))
     mean, deviation = (
         torch.tensor(value)[:, None, None]
         for value in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -196,7 +198,7 @@ def test_torchvision_weights_give_torchvision_features(family, monkeypatch):
             if "relu5_1" in names:
                 break
         ours = encoder.features(image, names)
-    border = {1: 2, 2: 4, 3: 6, 4: 6, 5: 4}
+    border = {1: 2, 2: 3, 3: 6, 4: 7, 5: 5}
     for (name, expected), found in zip(names.items(), ours, strict=True):
         assert found.shape == expected.shape
         inside = border[int(name[4])]
@@ -217,7 +219,7 @@ def test_last_relu_of_the_decoder(final_relu):
     seed_weights(decoder, seed=0)
     with torch.inference_mode():
         image = decoder(torch.rand(1, 16, 6, 6))
-    assert (image.min() >= 0) is torch.tensor(final_relu) or bool(image.min() >= 0) == final_relu
+    assert bool(image.min() >= 0) is final_relu
 
 
 def test_random_weights_are_seeded_and_keep_activations_finite():
