@@ -103,6 +103,8 @@ class FastEncoder:
 
     def __init__(self, encoder: Encoder, layout: Layout) -> None:
         self.layout, self.stage = layout, encoder.stage
+        self.channels = encoder.description[-1].out_channels
+        self.macs_per_pixel = sum(conv.macs_per_pixel for conv in encoder.description)
         steps, block = [], 1
         for conv in encoder.description:
             weight, bias = _parameters(encoder, conv)

@@ -3,8 +3,7 @@
 Both universal transforms used here are affine in the channels, ``y = A x + b`` for every pixel:
 whitening and colouring (Li et al. 2017) with a full matrix, AdaIN (Huang and Belongie 2017) with a
 diagonal one. Statistics are accumulated over pieces of an image by the pairwise update of Chan,
-Golub and LeVeque (1983): sums over pixels in the features' own working precision, everything of
-size C or C x C in float64.
+Golub and LeVeque (1983): products of pixels in float32, everything of size C or C x C in float64.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 _CHUNK = {"cpu": 1 << 21, "cuda": 1 << 24}
-"""Elements that are centred at a time: what stays in a CPU's cache, what keeps a GPU busy."""
+"""Elements that are worked on at a time: what stays in a CPU's cache, what keeps a GPU busy."""
 
 WHITENING_CUTOFF = 1e-5
 """Eigenvalues of a covariance below this are treated as absent directions.
@@ -38,6 +37,7 @@ class FeatureStats:
         self.mean = torch.zeros(channels, dtype=torch.float64)
         self.scatter = torch.zeros(channels, channels, dtype=torch.float64)
         """Sum of outer products of centred features, (C, C)."""
+        self._shift: Tensor | None = None
 
     @classmethod
     def of(cls, features: Tensor) -> Self:
@@ -49,41 +49,34 @@ class FeatureStats:
     def update(self, features: Tensor) -> None:
         """Add the pixels of a map of features (1, C, H, W).
 
-        The features are shifted by their approximate mean, which costs no float32 digits to
-        cancellation, and extended by a row of ones: one product of matrices a chunk then gives
-        scatter, sums and count together.
-
-        Raises:
-            ValueError: for a batch of several maps.
+        The features are shifted by the mean of the first line ever seen, so that little is lost to
+        cancellation, and extended by ones: one product of matrices then gives scatter, sums and
+        count together. The products are float32, of one line each, and their sum is float64. So the
+        result is as good as lines are short, and the same however an image is cut into bands.
         """
-        if features.dim() != 4 or len(features) != 1:
-            raise ValueError(f"features are (1, C, H, W); got {tuple(features.shape)}")
-        channels = features.shape[1]
-        # A view with one row a pixel where channels lie last in memory, one column otherwise.
+        _, channels, height, width = features.shape
+        lines = features[0].permute(1, 2, 0)
+        if self._shift is None:
+            self._shift = lines[0].float().mean(0)
+        per_line = (width + channels) * (channels + 1)
+        step = min(height, max(1, _CHUNK.get(features.device.type, 1 << 21) // per_line))
+        # Channels last or lines apart, as they lie in memory: the shifted copy is then a plain one.
         last = features.is_contiguous(memory_format=torch.channels_last)
-        pixels = (
-            features.permute(0, 2, 3, 1).reshape(-1, channels)
-            if last
-            else (features.reshape(channels, -1).T)
-        )
-        shift = pixels[:: max(1, len(pixels) // 4096)].float().mean(0)
-        step = min(len(pixels), max(1, _CHUNK.get(features.device.type, 1 << 21) // channels))
-        shape = (step, channels + 1) if last else (channels + 1, step)
+        shape = (step, width, channels + 1) if last else (step, channels + 1, width)
         extended = torch.ones(shape, dtype=torch.float32, device=features.device)
-        extended = extended if last else extended.T
+        extended = extended if last else extended.transpose(1, 2)
         products = torch.zeros(
             channels + 1, channels + 1, dtype=torch.float64, device=features.device
         )
-        for start in range(0, len(pixels), step):
-            chunk = pixels[start : start + step]
-            rows = extended[: len(chunk)]
-            torch.sub(chunk, shift, out=rows[:, :channels])
-            products += rows.T @ rows
-        count = len(pixels)
-        products, shift = products.cpu(), shift.double().cpu()
+        for start in range(0, height, step):
+            chunk = lines[start : start + step]
+            shifted = extended[: len(chunk)]
+            torch.sub(chunk, self._shift, out=shifted[:, :, :channels])
+            products += torch.bmm(shifted.transpose(1, 2), shifted).sum(0, dtype=torch.float64)
+        products, count = products.cpu(), height * width
         drift = products[-1, :channels] / count
         scatter = products[:channels, :channels] - count * torch.outer(drift, drift)
-        self._merge(count, shift + drift, scatter)
+        self._merge(count, self._shift.double().cpu() + drift, scatter)
 
     def _merge(self, count: int, mean: Tensor, scatter: Tensor) -> None:
         if count == 0:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from bench.cells import Execution
+from bench.execution.strips import run_strips
 from bench.execution.whole import run_whole
 
 if TYPE_CHECKING:
     from bench.stylizers.cascade import StyleCode, Stylizer
 
 EXECUTIONS: "dict[Execution, Callable[[Stylizer, Tensor, StyleCode, float], Tensor]]" = {
-    "whole": run_whole
+    "whole": run_whole,
+    "strips": run_strips,
 }

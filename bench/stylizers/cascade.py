@@ -66,6 +66,8 @@ class Stylizer:
     stages: tuple[Stage, ...]
     layout: Layout
     execution: Execution
+    memory_bytes: int | None
+    """What an execution that can choose may take; None for no limit."""
     weights: Literal["trained", "random"]
     weights_detail: str
     weights_digest: str
@@ -142,6 +144,7 @@ def load_stylizer(
     device: str = "cpu",
     precision: Precision = "fp32",
     execution: Execution = "whole",
+    memory_bytes: int | None = None,
     seed: int = 0,
 ) -> Stylizer:
     """Build a model for a device.
@@ -152,6 +155,7 @@ def load_stylizer(
         precision: of weights and features; statistics are always accumulated in float32 and
             matched in float64.
         execution: how images are run through the cascade.
+        memory_bytes: what an execution that can choose may take; None for no limit.
         seed: of the random weights of a model that has no trained ones.
 
     Raises:
@@ -172,6 +176,7 @@ def load_stylizer(
         stages=stages,
         layout=layout,
         execution=execution,
+        memory_bytes=memory_bytes,
         weights=networks.weights,
         weights_detail=networks.detail,
         weights_digest=weights_digest(spec, seed=seed),

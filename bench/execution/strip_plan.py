@@ -1,0 +1,116 @@
+"""How high the strips are, and what is kept between the passes: chosen for a memory budget."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.errors import EnvironmentUnfitError
+from bench.execution.rows import padded_size
+from bench.execution.spool import Place
+from distill.networks import ALIGNMENT
+from distill.streaming import band_bytes
+
+if TYPE_CHECKING:
+    from bench.stylizers.cascade import Stage, Stylizer
+
+COMFORTABLE_BAND = 96 * 10**6
+"""Bytes of a band beyond which higher strips gain nothing."""
+FIXED = 160 * 10**6
+"""Bytes for statistics, workspaces of the convolutions and the interpreter's own growth."""
+MACS_PER_BYTE = 60
+"""Multiply-accumulates that take as long as one byte to a scratch file and back, roughly."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What stays of one stage's first pass for its second."""
+
+    what: str
+    """``features``, ``image`` (its features are computed again) or ``nothing`` (the source too)."""
+    place: Place
+    bytes: int
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of it in the memory that is budgeted."""
+        return self.bytes if self.place == "memory" else 0
+
+
+@dataclass(frozen=True)
+class StripPlan:
+    """How an image is run in strips."""
+
+    rows: int
+    """Height of a strip in image lines, a multiple of 16."""
+    keeps: tuple[Keep, ...]
+    """For each stage, in the order they run."""
+    peak_bytes: int
+    """Predicted peak, weights not counted."""
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Most bytes of scratch that exist at one time: of two stages that follow each other."""
+        sizes = [keep.bytes if keep.place == "scratch" else 0 for keep in self.keeps]
+        return max(a + b for a, b in zip([0, *sizes], [*sizes, 0], strict=True))
+
+
+def plan_strips(
+    stylizer: "Stylizer", width: int, height: int, *, budget: int | None, fixed: int = FIXED
+) -> StripPlan:
+    """Choose strips for an image.
+
+    Args:
+        stylizer: the cascade.
+        width: of the content in pixels.
+        height: likewise.
+        budget: bytes that the run may grow by; None for no limit.
+        fixed: bytes that are spoken for already.
+
+    Raises:
+        EnvironmentUnfitError: when the lowest strips do not fit, saying what would do.
+    """
+    wide, high = padded_size(width, height)
+
+    def band(rows: int) -> int:
+        return max(
+            band_bytes(network.steps, stylizer.layout, wide >> shift, max(1, rows >> shift))
+            for stage in stylizer.stages
+            for network, shift in ((stage.encoder, 0), (stage.decoder, stage.decoder.stage - 1))
+        )
+
+    room = COMFORTABLE_BAND if budget is None else min(COMFORTABLE_BAND, (budget - fixed) // 2)
+    rows = ALIGNMENT
+    while rows < high and band(2 * rows) <= room:
+        rows *= 2
+    needed = fixed + band(rows)
+    if budget is not None and needed > budget:
+        raise EnvironmentUnfitError(
+            f"strips of {width} pixels need {needed / 1e6:.0f} MB at the least, the budget is "
+            f"{budget / 1e6:.0f} MB; allow more memory, or take a model of a higher ratio"
+        )
+    keeps: list[Keep] = []
+    for index, stage in enumerate(stylizer.stages):
+        spare = None if budget is None else budget - needed
+        if spare is not None and keeps:
+            # Being written while what the stage before kept is still being read.
+            spare -= keeps[-1].memory_bytes
+        keeps.append(_keep(stylizer, stage, wide * high, spare, first=index == 0))
+    memory = [keep.memory_bytes for keep in keeps]
+    both = max(a + b for a, b in zip([0, *memory], [*memory, 0], strict=True))
+    return StripPlan(rows, tuple(keeps), needed + both)
+
+
+def _keep(
+    stylizer: "Stylizer", stage: "Stage", pixels: int, spare: int | None, *, first: bool
+) -> Keep:
+    item = stylizer.layout.dtype.itemsize
+    channels = stage.encoder.steps[-1].weight.shape[0]
+    features = channels * (pixels >> 2 * (stage.encoder.stage - 1)) * item
+    image = 3 * pixels * item
+    if spare is None or features <= spare:
+        return Keep("features", "memory", features)
+    macs = stage.encoder.macs_per_pixel * pixels
+    if macs > MACS_PER_BYTE * features:
+        return Keep("features", "scratch", features)
+    if first:
+        return Keep("nothing", "memory", 0)
+    return Keep("image", "memory" if image <= spare else "scratch", image)
