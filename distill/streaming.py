@@ -6,7 +6,7 @@ them to the next band. The result is that of the whole image, with reflection at
 alone, whatever the heights of the bands.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,22 +17,15 @@ from distill.inference import Layout, Step
 class _StreamedStep:
     """A step that remembers what the next band will need of the last."""
 
-    def __init__(self, step: Step, height: int) -> None:
+    def __init__(self, step: Step) -> None:
         self._step = step
-        # Heights after the preparation, which is what the convolution and its borders see.
-        self._height = {"pool": height // 2, "upsample": 2 * height}.get(step.before, height)
-        self._taken = 0
         self._odd: Tensor | None = None
         """A line that waits for the other half of its pooling window."""
         self._lines: Tensor | None = None
         """The last two lines given to the convolution; one while that is all there is."""
         self._started = False
         # What lies beyond a border: its own line before upsampling, the one inside it elsewhere.
-        self._inside = 0 if step.before == "transpose" or self._height == 1 else 1
-
-    @property
-    def height_out(self) -> int:
-        return 2 * self._height if self._step.before == "transpose" else self._height
+        self._inside = 0 if step.before == "transpose" else 1
 
     def push(self, rows: Tensor) -> Tensor | None:
         """The lines that can be computed now, or None."""
@@ -44,46 +37,64 @@ class _StreamedStep:
             if not even:
                 return None
         rows = self._step.prepare(rows)
-        self._taken += rows.shape[2]
-        last = self._taken == self._height
         lines = rows if self._lines is None else torch.cat((self._lines, rows), 2)
         if not self._started:
-            if lines.shape[2] == 1 and not last:
-                # Reflection at the top needs the second line.
+            if lines.shape[2] == 1:
+                # Reflection at the top needs the second line, if there is one.
                 self._lines = lines.clone()
                 return None
             self._started = True
-            beyond = lines[:, :, self._inside : self._inside + 1]
-            lines = torch.cat((beyond, lines), 2)
-        if last:
-            beyond = lines[:, :, lines.shape[2] - 1 - self._inside :][:, :, :1]
-            lines = torch.cat((lines, beyond), 2)
+            lines = torch.cat((lines[:, :, self._inside : self._inside + 1], lines), 2)
         self._lines = lines[:, :, -2:].clone()
+        return self._step.convolve(lines, vertical=False)
+
+    def finish(self) -> Tensor | None:
+        """What the last line comes to, with the border below it; None if there was no line."""
+        lines, self._lines = self._lines, None
+        if lines is None:
+            return None
+        if not self._started:
+            lines = torch.cat((lines, lines, lines), 2)
+        else:
+            lines = torch.cat((lines, lines[:, :, 1 - self._inside : 2 - self._inside]), 2)
         return self._step.convolve(lines, vertical=False)
 
 
 class StreamedNetwork:
-    """Steps over an image of known height that comes in bands, from top to bottom.
+    """Steps over an image that comes in bands, from top to bottom: push them, then finish.
 
     Args:
         steps: of a :class:`~distill.inference.FastEncoder` or ``FastDecoder``.
-        height: of the whole input, in its own lines.
     """
 
-    def __init__(self, steps: Sequence[Step], height: int) -> None:
-        self._steps = []
-        for step in steps:
-            self._steps.append(_StreamedStep(step, height))
-            height = self._steps[-1].height_out
-        self.height_out = height
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = [_StreamedStep(step) for step in steps]
 
     def push(self, box: list[Tensor]) -> Tensor | None:
         """Lines (1, C, h', W') that can be computed from the band (1, C, h, W) in ``box``, if any.
 
         The band is taken out of the box, and freed early if nobody else holds it.
         """
+        return self._push(box, 0)
+
+    def finish(self) -> Iterator[Tensor]:
+        """The lines that waited for those below them, in bands.
+
+        One step after the other: all at once they would be a band as high as the image is seen
+        from one of its lines, which is far more than a low band takes.
+        """
+        for index, step in enumerate(self._steps, start=1):
+            last = step.finish()
+            if last is not None:
+                box = [last]
+                del last
+                rows = self._push(box, index)
+                if rows is not None:
+                    yield rows
+
+    def _push(self, box: list[Tensor], first: int) -> Tensor | None:
         rows = box.pop()
-        for step in self._steps:
+        for step in self._steps[first:]:
             result = step.push(rows)
             if result is None:
                 return None

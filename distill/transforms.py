@@ -29,7 +29,8 @@ ADAIN_EPSILON = 1e-5
 class FeatureStats:
     """Count, mean and covariance of channels, accumulated piece by piece, exactly.
 
-    The order of the pieces does not matter but for rounding in float64.
+    The order of the pieces does not matter but for rounding in float64, as long as lines stay
+    whole.
     """
 
     def __init__(self, channels: int) -> None:
@@ -37,7 +38,6 @@ class FeatureStats:
         self.mean = torch.zeros(channels, dtype=torch.float64)
         self.scatter = torch.zeros(channels, channels, dtype=torch.float64)
         """Sum of outer products of centred features, (C, C)."""
-        self._shift: Tensor | None = None
 
     @classmethod
     def of(cls, features: Tensor) -> Self:
@@ -49,34 +49,40 @@ class FeatureStats:
     def update(self, features: Tensor) -> None:
         """Add the pixels of a map of features (1, C, H, W).
 
-        The features are shifted by the mean of the first line ever seen, so that little is lost to
-        cancellation, and extended by ones: one product of matrices then gives scatter, sums and
-        count together. The products are float32, of one line each, and their sum is float64. So the
-        result is as good as lines are short, and the same however an image is cut into bands.
+        Each line is centred by its own mean, so that nothing is lost to cancellation, and extended
+        by ones: one float32 product gives its scatter and what rounding left of its sums. Those and
+        the means are summed in float64. So the result is as good as lines are short, and the same
+        however an image is cut into bands.
+
+        Raises:
+            ValueError: for a batch of several maps.
         """
+        if features.dim() != 4 or len(features) != 1:
+            raise ValueError(f"features are (1, C, H, W); got {tuple(features.shape)}")
         _, channels, height, width = features.shape
         lines = features[0].permute(1, 2, 0)
-        if self._shift is None:
-            self._shift = lines[0].float().mean(0)
         per_line = (width + channels) * (channels + 1)
         step = min(height, max(1, _CHUNK.get(features.device.type, 1 << 21) // per_line))
-        # Channels last or lines apart, as they lie in memory: the shifted copy is then a plain one.
+        # Channels last or lines apart, as they lie in memory: the centred copy is then a plain one.
         last = features.is_contiguous(memory_format=torch.channels_last)
         shape = (step, width, channels + 1) if last else (step, channels + 1, width)
         extended = torch.ones(shape, dtype=torch.float32, device=features.device)
         extended = extended if last else extended.transpose(1, 2)
-        products = torch.zeros(
-            channels + 1, channels + 1, dtype=torch.float64, device=features.device
-        )
+        scatter = torch.zeros_like(self.scatter, device=features.device)
+        means, left = lines.mean(1, dtype=torch.float32), []
         for start in range(0, height, step):
             chunk = lines[start : start + step]
-            shifted = extended[: len(chunk)]
-            torch.sub(chunk, self._shift, out=shifted[:, :, :channels])
-            products += torch.bmm(shifted.transpose(1, 2), shifted).sum(0, dtype=torch.float64)
-        products, count = products.cpu(), height * width
-        drift = products[-1, :channels] / count
-        scatter = products[:channels, :channels] - count * torch.outer(drift, drift)
-        self._merge(count, self._shift.double().cpu() + drift, scatter)
+            centred = extended[: len(chunk)]
+            torch.sub(chunk, means[start : start + step, None], out=centred[:, :, :channels])
+            products = torch.bmm(centred.transpose(1, 2), centred)
+            scatter += products[:, :channels, :channels].sum(0, dtype=torch.float64)
+            left.append(products[:, channels, :channels].double())
+        drift = torch.cat(left) / width
+        line_means = means.double() + drift
+        mean = line_means.mean(0)
+        between = line_means - mean
+        scatter += width * (between.T @ between - drift.T @ drift)
+        self._merge(height * width, mean.cpu(), scatter.cpu())
 
     def _merge(self, count: int, mean: Tensor, scatter: Tensor) -> None:
         if count == 0:

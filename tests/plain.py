@@ -4,6 +4,8 @@ Images NCHW in float32; every layer a call of its own, on padded and upsampled c
 folded or fused; each transform applied to all pixels, whitening in float64.
 """
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -52,7 +54,8 @@ def _power(covariance: Tensor, exponent: float) -> Tensor:
     vectors, values, _ = torch.linalg.svd(covariance)
     kept = values > WHITENING_CUTOFF
     vectors = vectors[:, kept]
-    return vectors @ (values[kept] ** exponent).diag() @ vectors.T
+    power: Tensor = vectors @ (values[kept] ** exponent).diag() @ vectors.T
+    return power
 
 
 def plain_adain(content: Tensor, style: Tensor) -> Tensor:
@@ -65,3 +68,9 @@ def plain_adain(content: Tensor, style: Tensor) -> Tensor:
 def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
     variance, mean = torch.var_mean(features, dim=(2, 3), keepdim=True)
     return mean, (variance + ADAIN_EPSILON).sqrt()
+
+
+def psnr(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio of 8-bit images in dB; infinite for equal ones."""
+    error = np.mean((first.astype(np.float64) - second) ** 2)
+    return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))

@@ -80,7 +80,7 @@ def stylize_rows(
         spool = Spool(keep.place, folder)
         stats = FeatureStats(stage.encoder.channels)
         passing = _kept(images, spool) if keep.what == "image" else images
-        for features in _through(stage.encoder.steps, height, counter.watch(passing)):
+        for features in _through(stage.encoder.steps, counter.watch(passing)):
             stats.update(features)
             if keep.what == "features":
                 spool.append(features)
@@ -89,9 +89,8 @@ def stylize_rows(
         if keep.what == "nothing":
             kept = padded_bands(source, plan.rows, layout)
         if keep.what != "features":
-            kept = _through(stage.encoder.steps, height, counter.watch(kept))
-        shift = stage.decoder.stage - 1
-        images = _through(stage.decoder.steps_after(match), height >> shift, kept)
+            kept = _through(stage.encoder.steps, counter.watch(kept))
+        images = _through(stage.decoder.steps_after(match), kept)
     done = 0
     for image in counter.watch(images):
         # What was reflected below and at the right goes again.
@@ -101,13 +100,14 @@ def stylize_rows(
             sink.write(rows.clamp_(0, 1))
 
 
-def _through(steps: tuple[Step, ...], height: int, bands: Iterable[Tensor]) -> Iterator[Tensor]:
+def _through(steps: tuple[Step, ...], bands: Iterable[Tensor]) -> Iterator[Tensor]:
     """Bands through a network, lazily."""
-    network = StreamedNetwork(steps, height)
+    network = StreamedNetwork(steps)
     for band in bands:
         result = network.push([band])
         if result is not None:
             yield result
+    yield from network.finish()
 
 
 def _kept(bands: Iterable[Tensor], spool: Spool) -> Iterator[Tensor]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bench.cells import Cell
@@ -16,6 +17,9 @@ from bench.quality.losses import ReferenceLosses
 from bench.quality.perceptual import Lpips
 from bench.stylizers import Stylizer
 from bench.units import Size
+
+LPIPS_LEAST_SIDE = 64
+"""AlexNet's pooling leaves nothing of much smaller images."""
 
 PairMetric = Callable[[Tensor, Tensor, Tensor], dict[str, float]]
 """From output, content and style, each (1, 3, H, W), RGB in 0..1, to named values."""
@@ -61,7 +65,9 @@ def evaluate_quality(stylizer: Stylizer, cell: Cell, image_dir: Path) -> dict[st
         style = load_tensor(style_spec, style_size, role="style", device=cell.device)
         code = stylizer.encode_style(style)
         output = stylizer.stylize(content, code, cell.alpha).float()
-        values = {k: v for metric in metrics for k, v in metric(output, content, style).items()}
+        # Metrics are always computed in full float32, whatever the model was run in.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            values = {k: v for metric in metrics for k, v in metric(output, content, style).items()}
         names = f"{_file_name(content_spec)}__{_file_name(style_spec)}"
         pictures = {
             "content_image": (f"content-{_file_name(content_spec)}-{content_size}.png", content),
@@ -89,12 +95,17 @@ def _metrics(cell: Cell) -> tuple[list[PairMetric], dict[str, str]]:
     wanted: set[str] = set(cell.quality.metrics)
     metrics: list[PairMetric] = []
     absent: dict[str, str] = {}
-    if wanted & {"content_loss", "style_loss"}:
-        metrics.append(
-            _reference_metric(ReferenceLosses(cell.quality.network, cell.device), wanted)
-        )
+    if losses := wanted & {"content_loss", "style_loss"}:
+        try:
+            reference = ReferenceLosses(cell.quality.network, cell.device)
+        except UserError as error:
+            absent |= dict.fromkeys(sorted(losses), str(error))
+        else:
+            metrics.append(_reference_metric(reference, losses))
     if "lpips" in wanted:
         try:
+            if min(cell.width, cell.height) < LPIPS_LEAST_SIDE:
+                raise UserError(f"LPIPS needs images of at least {LPIPS_LEAST_SIDE} px a side")
             lpips = Lpips(cell.quality.lpips_backbone, cell.device)
         except UserError as error:
             absent["lpips"] = str(error)

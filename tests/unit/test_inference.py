@@ -27,8 +27,8 @@ IDS = ["channels_last", "contiguous"]
 def networks(family: str, ratio: int, stage: int, final_relu: bool) -> tuple[Encoder, Decoder]:
     """Random ones, with a colour conversion that is no identity.
 
-    The decoder's last layer adds up more than it subtracts: an image of small differences of large
-    numbers, or one that the last ReLU makes all zero, would say nothing.
+    The decoder's last layer only adds up, then half is taken off: an image that the last ReLU
+    makes all zero would say nothing.
     """
     widths = student_widths(ratio)
     encoder = Encoder(family, widths, stage).requires_grad_(False)
@@ -37,7 +37,9 @@ def networks(family: str, ratio: int, stage: int, final_relu: bool) -> tuple[Enc
         seed_weights(network, seed)
     last = decoder.get_submodule("conv1_1")
     last.weight.abs_()
-    last.bias.sub_(0.5 * decoder(encoder(random_image(32, 32))).mean())
+    features = encoder(random_image(32, 32))
+    last.bias.sub_(0.5 * decoder(features).mean())
+    assert decoder(features).max() > 0
     return encoder, decoder
 
 
@@ -53,23 +55,24 @@ def random_affine(channels: int) -> ChannelAffine:
     return ChannelAffine(matrix / channels**0.5, offset)
 
 
-def assert_same(found: Tensor, expected: Tensor) -> None:
-    """Equal but for 1e-5 of the largest value, also on average, where errors do not hide."""
+def assert_same(found: Tensor, expected: Tensor, source: Tensor) -> None:
+    """Equal but for 1e-5 of the largest value going in or coming out.
+
+    What goes in counts, since random layers keep its scale until the last ones cancel part of it.
+    """
     assert found.shape == expected.shape
-    assert expected.abs().max() > 0
-    error = found.double() - expected.double()
-    assert error.abs().max() <= 1e-5 * expected.abs().max()
-    assert error.norm() <= 1e-5 * expected.double().norm()
+    error = (found.double() - expected.double()).abs().max()
+    assert error <= 1e-5 * max(expected.abs().max(), source.abs().max())
 
 
 def check(family: str, ratio: int, stage: int, final_relu: bool, layout: Layout, image: Tensor):
     encoder, decoder = networks(family, ratio, stage, final_relu)
     features = encoder(image)
-    assert_same(FastEncoder(encoder, layout)([image]), features)
+    assert_same(FastEncoder(encoder, layout)([image]), features, image)
     affine = random_affine(features.shape[1])
     fast = FastDecoder(decoder, layout)
     for expected, given_affine in ((features, None), (affine(features), affine)):
-        assert_same(fast([features], given_affine), decoder(expected))
+        assert_same(fast([features], given_affine), decoder(expected), expected)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=IDS)
@@ -158,12 +161,14 @@ def test_bfloat16_is_plain_but_for_its_digits(stage):
     image = random_image(48, 64)
     features = encoder(image)
     affine = random_affine(features.shape[1])
-    for found, expected in (
-        (FastEncoder(encoder, layout)([image]), features),
-        (FastDecoder(decoder, layout)([layout.place(features)], affine), decoder(affine(features))),
+    matched = affine(features)
+    for found, expected, source in (
+        (FastEncoder(encoder, layout)([image]), features, image),
+        (FastDecoder(decoder, layout)([layout.place(features)], affine), decoder(matched), matched),
     ):
         assert found.dtype == torch.bfloat16
-        assert (found.float() - expected).norm() <= 0.02 * expected.norm()
+        error = (found.float() - expected).abs().max()
+        assert error <= 0.05 * max(expected.abs().max(), source.abs().max())
 
 
 @pytest.mark.parametrize("model", [("wct", "vgg16", 64), ("adain", "vgg19", 64)])

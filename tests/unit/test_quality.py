@@ -1,0 +1,314 @@
+"""Quality: losses in closed form, LPIPS against its published pair, pictures and means."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from bench.cells import Cell, MeasureSettings, QualitySettings
+from bench.errors import UserError
+from bench.images import BUILTIN_STYLES, load_tensor, read_image
+from bench.quality import evaluate_quality
+from bench.quality.evaluate import image_pairs
+from bench.quality.losses import STYLE_LAYERS, ReferenceLosses, gram
+from bench.quality.perceptual import Lpips
+from bench.record import Record
+from bench.run.draft import draft_fields
+from bench.stylizers import load_stylizer
+from bench.units import Size
+
+# ------------------------------------------------------------------------------------------ losses
+
+
+def test_gram_in_closed_form():
+    features = torch.tensor([[1.0, 2, 3, 0], [0, 1, 0, 1]]).view(1, 2, 2, 2)
+    assert torch.equal(gram(features), torch.tensor([[14.0, 2], [2, 2]]) / 8)
+
+
+@given(seed=st.integers(0, 2**31))
+def test_gram_does_not_know_where_a_pixel_lies(seed):
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(1, 5, 7, 6, generator=generator)
+    shuffled = features.flatten(2)[..., torch.randperm(42, generator=generator)].view_as(features)
+    assert torch.allclose(gram(features), gram(shuffled), atol=1e-6)
+
+
+def test_gram_does_not_depend_on_the_memory_format():
+    features = torch.randn(1, 5, 7, 6)
+    last = features.to(memory_format=torch.channels_last)
+    assert torch.allclose(gram(last), gram(features), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def losses() -> ReferenceLosses:
+    return ReferenceLosses("vgg16-normalised", "cpu")
+
+
+def photo(name: str, width: int = 64, height: int = 48) -> torch.Tensor:
+    return load_tensor(f"builtin:{name}", Size(width, height), role="content")
+
+
+def test_an_image_is_no_different_from_itself(losses):
+    features = losses.features(photo("chelsea"))
+    assert losses.content_loss(features, features) == 0
+    assert losses.style_losses(features, features) == dict.fromkeys(STYLE_LAYERS, 0.0)
+
+
+def test_losses_are_those_defined(losses):
+    """Against the plain reference network, layer by layer."""
+    first, second = photo("chelsea"), photo("coffee")
+    features = [losses.features(image) for image in (first, second)]
+    with torch.inference_mode():
+        maps = [losses._encoder.features(image, STYLE_LAYERS) for image in (first, second)]
+    content = (maps[0][3] - maps[1][3]).square().mean().item()
+    assert losses.content_loss(*features) == pytest.approx(content, rel=1e-5)
+    found = losses.style_losses(*features)
+    for layer, a, b in zip(STYLE_LAYERS, *maps, strict=True):
+        channels = a.shape[1]
+        grams = [torch.cov(x[0].flatten(1), correction=0) for x in (a, b)]
+        grams = [
+            (cov + torch.outer(m := x[0].mean((1, 2)), m)) / channels
+            for cov, x in zip(grams, (a, b), strict=True)
+        ]
+        assert found[layer] == pytest.approx((grams[0] - grams[1]).square().mean().item(), rel=1e-3)
+
+
+def test_style_is_compared_across_sizes(losses):
+    """Twice the picture, mirrored so that no edge is new, is the same style; another is not."""
+    picture = photo("coffee", 96, 96)
+    twice = torch.cat([picture, picture.flip(3)], dim=3)
+    features = [losses.features(image) for image in (picture, twice, photo("astronaut"))]
+    # Filters are not symmetric, so the mirrored half differs in the small.
+    same, different = (losses.style_losses(x, features[0]) for x in features[1:])
+    assert 0 < sum(same.values()) < 0.3 * sum(different.values())
+
+
+def test_a_reference_network_that_is_not_known():
+    with pytest.raises(UserError, match="unknown weights 'vgg'; known are vgg16-normalised"):
+        ReferenceLosses("vgg", "cpu")
+
+
+# ------------------------------------------------------------------------------------------- LPIPS
+
+
+@pytest.fixture(scope="module")
+def backbone(shared) -> Path:
+    return shared / "weights/lpips-alexnet-features.safetensors"
+
+
+@pytest.fixture
+def random_backbone(tmp_path) -> Path:
+    """AlexNet's shapes with random values: enough for what does not depend on the values."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for index, shape in {
+        0: (64, 3, 11, 11),
+        3: (192, 64, 5, 5),
+        6: (384, 192, 3, 3),
+        8: (256, 384, 3, 3),
+        10: (256, 256, 3, 3),
+    }.items():
+        scale = (2 / (shape[1] * shape[2] * shape[3])) ** 0.5
+        tensors[f"features.{index}.weight"] = scale * torch.randn(shape, generator=generator)
+        tensors[f"features.{index}.bias"] = torch.zeros(shape[0])
+    save_file(tensors, tmp_path / "alexnet.safetensors")
+    return tmp_path / "alexnet.safetensors"
+
+
+@pytest.mark.parametrize(("other", "published"), [("ex_p0", 0.7219), ("ex_p1", 0.1376)])
+def test_lpips_of_the_published_pair(shared, backbone, other, published):
+    reference, image = (
+        load_tensor(str(shared / f"images/lpips/{name}.png"), None, role="content")
+        for name in ("ex_ref", other)
+    )
+    lpips = Lpips(str(backbone), "cpu")
+    assert lpips(reference, image) == pytest.approx(published, abs=1e-3)
+    assert lpips(image, reference) == pytest.approx(published, abs=1e-3)
+    assert lpips(image, image) == 0
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, float("nan")])
+@pytest.mark.parametrize("position", [0, 1])
+def test_lpips_guards_its_range(random_backbone, value, position):
+    lpips = Lpips(str(random_backbone), "cpu")
+    images = [torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)]
+    assert lpips(*images) > 0
+    images[position][0, 1, 2, 3] = value
+    with pytest.raises(ValueError, match=r"0\.\.1"):
+        lpips(*images)
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return tmp_path / "hub/checkpoints"
+
+
+def test_lpips_without_a_backbone_says_how_to_get_one(empty_cache):
+    with pytest.raises(UserError) as caught:
+        Lpips("cache", "cpu")
+    (problem,) = caught.value.problems
+    assert "alexnet-owt-7be5be79.pth" in problem
+    assert "quality.lpips_backbone" in problem
+    assert "'download'" in problem
+
+
+def test_lpips_refuses_a_damaged_cache(empty_cache):
+    empty_cache.mkdir(parents=True)
+    (empty_cache / "alexnet-owt-7be5be79.pth").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="damaged"):
+        Lpips("cache", "cpu")
+
+
+def test_lpips_refuses_another_backbone(random_backbone, tmp_path):
+    with pytest.raises(UserError, match="there is no such weights file"):
+        Lpips(str(tmp_path / "none.pth"), "cpu")
+    tensors = load_file(random_backbone)
+    tensors["features.3.weight"] = torch.ones(64, 64, 3, 3)
+    other = tmp_path / "other.safetensors"
+    save_file(tensors, other)
+    with pytest.raises(UserError, match=r"holds no features\.3\.weight of shape \(192, 64, 5, 5\)"):
+        Lpips(str(other), "cpu")
+
+
+def test_lpips_downloads_only_when_told(empty_cache, monkeypatch):
+    asked = []
+    monkeypatch.setattr("bench.quality.perceptual.download", lambda name: asked.append(name) or {})
+    with pytest.raises(UserError, match=r"download: holds no features\.0"):
+        Lpips("download", "cpu")
+    assert asked == ["AlexNet_Weights.IMAGENET1K_V1"]
+
+
+# -------------------------------------------------------------------------------------- evaluation
+
+
+def test_pairs_in_their_order():
+    assert image_pairs(("a", "b"), ("1", "2"), 9) == [
+        ("a", "1"),
+        ("b", "2"),
+        ("a", "2"),
+        ("b", "1"),
+    ]
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 90))
+def test_pairs_are_distinct_and_even(contents, styles, limit):
+    pairs = image_pairs(tuple("abcdefghi"[:contents]), tuple("123456789"[:styles]), limit)
+    assert len(pairs) == len(set(pairs)) == min(limit, contents * styles)
+    for position, count in ((0, contents), (1, styles)):
+        used = Counter(pair[position] for pair in pairs)
+        assert max(used.values()) - min(used.values()) <= 1
+        assert len(used) == min(count, len(pairs))
+
+
+def quality_cell(**settings: Any) -> Cell:
+    quality = {
+        "metrics": ("content_loss", "style_loss", "lpips"),
+        "network": "vgg16-normalised",
+        "lpips_backbone": "cache",
+        "max_pairs": 3,
+        **settings,
+    }
+    return Cell(
+        kind="quality",
+        model="adain-vgg16-64x",
+        execution="whole",
+        precision="fp32",
+        device="cpu",
+        width=72,
+        height=64,
+        style_width=64,
+        style_height=80,
+        memory_cap_bytes=None,
+        alpha=1.0,
+        seed=0,
+        threads=None,
+        content=("builtin:astronaut", "builtin:chelsea"),
+        style=tuple(f"builtin:{name}" for name in BUILTIN_STYLES[:3]),
+        measure=MeasureSettings(
+            warmup=0, min_repeats=1, max_repeats=1, target_ci=0.1, cell_time_limit_s=60
+        ),
+        quality=QualitySettings(**quality),
+        weights_digest="",
+        code_version="1",
+    )
+
+
+def test_evaluation_gives_pictures_values_and_means(tmp_path, random_backbone):
+    cell = quality_cell(lpips_backbone=str(random_backbone))
+    images = tmp_path / "images"
+    fields = evaluate_quality(load_stylizer(cell.model), cell, images)
+
+    record = Record(**draft_fields(cell), **fields, status="ok")
+    assert record.quality_network == "vgg16-normalised"
+    assert record.quality_pairs == 3
+    assert record.metrics_absent is None
+    pairs = record.per_pair
+    assert pairs is not None
+    assert [(pair["content"], pair["style"]) for pair in pairs] == image_pairs(
+        cell.content, cell.style, 3
+    )
+    values = {"content_loss", "style_loss", "lpips"} | {
+        f"style_loss_{layer}" for layer in STYLE_LAYERS
+    }
+    for name in values:
+        each = [pair[name] for pair in pairs]
+        assert all(value > 0 for value in each)
+        assert getattr(record, name) == pytest.approx(sum(each) / 3)
+    for pair in pairs:
+        total = sum(pair[f"style_loss_{layer}"] for layer in STYLE_LAYERS)
+        assert pair["style_loss"] == pytest.approx(total)
+        assert read_image(tmp_path / pair["image"]).shape == (64, 72, 3)
+        assert read_image(tmp_path / pair["content_image"]).shape == (64, 72, 3)
+        assert read_image(tmp_path / pair["style_image"]).shape == (80, 64, 3)
+    # Each picture once, whatever it is paired with.
+    named = {pair[key] for pair in pairs for key in ("image", "content_image", "style_image")}
+    assert {f"images/{path.name}" for path in images.iterdir()} == named
+    assert len(named) == 3 + 2 + 3
+
+
+def test_the_pictures_are_what_the_model_made(tmp_path):
+    cell = quality_cell(metrics=("content_loss",), max_pairs=1)
+    stylizer = load_stylizer(cell.model)
+    fields = evaluate_quality(stylizer, cell, tmp_path / "images")
+    pair = fields["per_pair"][0]
+    content = load_tensor(cell.content[0], Size(72, 64), role="content")
+    style = load_tensor(cell.style[0], Size(64, 80), role="style")
+    output = stylizer.stylize(content, stylizer.encode_style(style), cell.alpha)
+    for key, tensor in (("image", output), ("content_image", content), ("style_image", style)):
+        expected = tensor[0].permute(1, 2, 0).mul(255).round().to(torch.uint8).numpy()
+        np.testing.assert_array_equal(read_image(tmp_path / pair[key]), expected)
+    assert "style_loss" not in pair
+    assert "lpips" not in pair
+    assert "style_loss" not in fields
+
+
+def test_a_metric_that_cannot_be_computed_is_absent_with_its_reason(tmp_path, empty_cache):
+    fields = evaluate_quality(load_stylizer("adain-vgg16-64x"), quality_cell(), tmp_path / "images")
+    assert "lpips" not in fields
+    assert all("lpips" not in pair for pair in fields["per_pair"])
+    assert list(fields["metrics_absent"]) == ["lpips"]
+    assert "AlexNet" in fields["metrics_absent"]["lpips"]
+    assert fields["content_loss"] > 0
+
+
+def test_files_of_one_name_do_not_overwrite_each_other(tmp_path):
+    specs = []
+    for name, level in (("a", 50), ("b", 200)):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "picture.png"
+        Image.fromarray(np.full((64, 64, 3), level, dtype=np.uint8)).save(path)
+        specs.append(str(path))
+    cell = quality_cell(metrics=("content_loss",)).model_copy(update={"content": tuple(specs)})
+    fields = evaluate_quality(load_stylizer(cell.model), cell, tmp_path / "images")
+    levels = {
+        read_image(tmp_path / pair["content_image"])[0, 0, 0].item() for pair in fields["per_pair"]
+    }
+    assert levels == {50, 200}
