@@ -106,6 +106,11 @@ class Record(BaseModel):
     peak_rss_growth_mb: float | None = None
     """CPU: peak resident set over what stood before the first pass."""
 
+    predicted_peak_mb: float | None = None
+    """What the execution planned with (predicted, not measured)."""
+    strip_rows: int | None = None
+    """Strips: their height in image lines."""
+
     # quality: means over the pairs
     quality_network: str | None = None
     quality_pairs: int | None = None

@@ -20,6 +20,14 @@ MACS_PER_BYTE = 60
 """Multiply-accumulates that take as long as one byte to a scratch file and back, roughly."""
 
 
+class BudgetError(EnvironmentUnfitError):
+    """Not even the lowest strips fit the memory that is allowed."""
+
+    def __init__(self, needed_bytes: int, problem: str) -> None:
+        self.needed_bytes = needed_bytes
+        super().__init__(problem)
+
+
 @dataclass(frozen=True)
 class Keep:
     """What stays of one stage's first pass for its second."""
@@ -66,7 +74,7 @@ def plan_strips(
         fixed: bytes that are spoken for already.
 
     Raises:
-        EnvironmentUnfitError: when the lowest strips do not fit, saying what would do.
+        BudgetError: when the lowest strips do not fit, saying what would do.
     """
     wide, high = padded_size(width, height)
 
@@ -83,9 +91,10 @@ def plan_strips(
         rows *= 2
     needed = fixed + band(rows)
     if budget is not None and needed > budget:
-        raise EnvironmentUnfitError(
+        raise BudgetError(
+            needed,
             f"strips of {width} pixels need {needed / 1e6:.0f} MB at the least, the budget is "
-            f"{budget / 1e6:.0f} MB; allow more memory, or take a model of a higher ratio"
+            f"{budget / 1e6:.0f} MB; allow more memory, or take a model of a higher ratio",
         )
     keeps: list[Keep] = []
     for index, stage in enumerate(stylizer.stages):

@@ -36,11 +36,16 @@ Report = Callable[[int, int], None]
 def run_strips(stylizer: "Stylizer", content: Tensor, style: "StyleCode", alpha: float) -> Tensor:
     """Run every stage strip by strip over an image in memory; see :meth:`Stylizer.stylize`."""
     height, width = content.shape[-2:]
-    output = 3 * height * width * stylizer.layout.dtype.itemsize
-    plan = plan_strips(stylizer, width, height, budget=stylizer.memory_bytes, fixed=FIXED + output)
+    plan = plan_in_memory(stylizer, width, height)
     sink = TensorSink(width, height, stylizer.layout)
     stylize_rows(stylizer, TensorSource(content), sink, style, alpha, plan=plan)
     return sink.image
+
+
+def plan_in_memory(stylizer: "Stylizer", width: int, height: int) -> StripPlan:
+    """The strips of :func:`run_strips`: the result takes part of the memory that is allowed."""
+    output = 3 * height * width * stylizer.layout.dtype.itemsize
+    return plan_strips(stylizer, width, height, budget=stylizer.memory_bytes, fixed=FIXED + output)
 
 
 def stylize_rows(

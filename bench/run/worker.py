@@ -65,9 +65,17 @@ def measure_cell(cell: Cell, run_dir: Path, *, repeat: int = 0) -> Record:
 
 
 def _failure(error: Exception, stage: Stage) -> dict[str, Any]:
+    from bench.execution.strip_plan import BudgetError
     from bench.measure.memory import out_of_memory
     from bench.stylizers import Unsupported
 
+    if isinstance(error, BudgetError):
+        return {
+            "status": "out_of_memory",
+            "reason_code": "plan",
+            "reason": str(error),
+            "requested_mb": error.needed_bytes / 1e6,
+        }
     if isinstance(error, Unsupported):
         return {"status": "unsupported", "reason_code": error.code, "reason": error.reason}
     if memory := out_of_memory(error):
@@ -95,6 +103,7 @@ def _measure(cell: Cell, run_dir: Path, fields: dict[str, Any], stage: Stage) ->
         torch.set_num_threads(cell.threads)
     torch.manual_seed(cell.seed)
 
+    from bench.execution.strips import plan_in_memory
     from bench.measure.memory import apply_cap, meter_for
     from bench.run.performance import measure_performance, milliseconds_since, synchronise
     from bench.stylizers import load_stylizer
@@ -112,6 +121,7 @@ def _measure(cell: Cell, run_dir: Path, fields: dict[str, Any], stage: Stage) ->
             device=cell.device,
             precision=cell.precision,
             execution=cell.execution,
+            memory_bytes=_budget(cell),
             seed=cell.seed,
         )
         synchronise(cell.device)
@@ -126,10 +136,21 @@ def _measure(cell: Cell, run_dir: Path, fields: dict[str, Any], stage: Stage) ->
             "gmacs": gmacs,
             "gflops": 2 * gmacs,
         }
+        if cell.execution == "strips":
+            plan = plan_in_memory(stylizer, cell.width, cell.height)
+            fields |= {"strip_rows": plan.rows, "predicted_peak_mb": plan.peak_bytes / 1e6}
         if cell.kind == "performance":
             measure_performance(cell, stylizer, meter, fields, stage)
         else:
             _measure_quality(cell, stylizer, run_dir, fields, stage)
+
+
+def _budget(cell: Cell) -> int | None:
+    """Bytes that an execution may plan with: the cap, less the content and a tenth to spare."""
+    if cell.memory_cap_bytes is None:
+        return None
+    content = 3 * 4 * cell.width * cell.height
+    return max(0, int(0.9 * cell.memory_cap_bytes) - content)
 
 
 def _measure_quality(
