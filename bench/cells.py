@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 Kind = Literal["performance", "quality"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
-Execution = Literal["whole", "strips"]
+Execution = Literal["whole", "strips", "thumbnail"]
 Metric = Literal["content_loss", "style_loss", "lpips"]
 
 

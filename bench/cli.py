@@ -11,7 +11,7 @@ from bench.errors import UserError
 from distill.command_line import console, run_app
 
 if TYPE_CHECKING:
-    from bench.scenario_schema import Scenario
+    from bench.scenario import Scenario
 
 app = typer.Typer(
     name="bench",
@@ -100,7 +100,8 @@ def _list_cells(scenario: "Scenario", device: str | None) -> int:
 
     from rich.table import Table
 
-    from bench.measure.environment import code_version, resolve_device
+    from bench.measure.code_version import code_version
+    from bench.measure.devices import resolve_device
     from bench.stylizers import model_facts
 
     facts = partial(model_facts, seed=scenario.seed)
@@ -163,6 +164,29 @@ def stylize(
     alpha: Annotated[float, typer.Option(help="Strength of the style, 0 to 1.")] = 1.0,
     precision: Annotated[str, typer.Option(help="fp32, tf32, bf16 or fp16.")] = "fp32",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    execution: Annotated[
+        str,
+        typer.Option(
+            help="whole, strips (any size, the same result), thumbnail (URST's scheme), or auto: "
+            "whole if it fits, else strips."
+        ),
+    ] = "auto",
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="What the run may take of the device's memory, such as 2GB; without it, what is "
+            "free.",
+        ),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(help="Bits a channel, 8 or 16; without it, the content's if OUT can hold it."),
+    ] = None,
+    scratch: Annotated[
+        Path | None, typer.Option(help="Folder for scratch files instead of the system's.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
     """Stylise one image; sizes stay the content's unless --size is given."""
     from bench.stylize import stylize_file
@@ -177,6 +201,11 @@ def stylize(
         alpha=alpha,
         precision=precision,
         device=device,
+        execution=execution,
+        memory=memory,
+        depth=depth,
+        scratch=scratch,
+        quiet=quiet,
     )
 
 

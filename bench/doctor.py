@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from bench.errors import UserError
-from bench.measure.environment import gpus
+from bench.measure.devices import gpus
 from bench.quality.perceptual import BACKBONE
 from distill.weights import load_named, torchvision_file
 

@@ -1,61 +1,26 @@
-"""Images in and out: files of every kind Pillow reads, and the built-in ones.
+"""Image files in and out, of every kind Pillow reads; an image is uint8 ``(H, W, 3)`` RGB."""
 
-A *spec* names one image: the path of a file, ``builtin`` (a content or style at whatever size is
-asked) or ``builtin:NAME``. Inside the suite an image is uint8 ``(H, W, 3)`` RGB in 0..255, or a
-tensor ``1x3xHxW`` RGB in 0..1.
-"""
-
-import glob
-import importlib.resources
 import os
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from bench.errors import EnvironmentUnfitError, UserError
-from bench.scenes import CONTENT_NAMES, STRIP, STYLE_NAMES, Kind, Scene
-from bench.suggest import did_you_mean
+from bench.errors import UserError
+from bench.suggest import did_you_mean, did_you_mean_path
 from bench.units import Size
 
 Pixels = npt.NDArray[np.uint8]
-Role = Literal["content", "style"]
 
 MAX_READ_PIXELS = 1_000_000_000
 """Largest image file that is read: 1000 MP, which is 3 GB as RGB."""
-BUILTIN_SIZE = Size(512, 512)
-"""Size of a generated image that is asked for without a size."""
 
-_PHOTOGRAPHS = {
-    "astronaut": "astronaut.png",
-    "chelsea": "chelsea.png",
-    "coffee": "coffee.png",
-    "hubble_deep_field": "hubble_deep_field.jpg",
-    "motorcycle": "motorcycle_left.png",
-    "rocket": "rocket.jpg",
-}
-BUILTIN_CONTENTS: tuple[str, ...] = tuple(_PHOTOGRAPHS)
-"""Photographs that are part of the scikit-image wheel; nothing is downloaded."""
-BUILTIN_STYLES: tuple[str, ...] = STYLE_NAMES
-"""Generated paintings."""
-
-_GENERATED: dict[str, tuple[Kind, int]] = {
-    **{name: ("content", seed) for seed, name in enumerate(CONTENT_NAMES)},
-    **{name: ("style", seed) for seed, name in enumerate(STYLE_NAMES)},
-}
-_BUILTIN = "builtin"
-
-_READ_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff"}
-    | {".webp"}
-)
 _WRITERS: dict[str, tuple[str, dict[str, Any], int]] = {
     # Format, Pillow's options, longest side in px.
     ".png": ("PNG", {"compress_level": 4}, 2**31 - 1),
@@ -96,7 +61,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """The file opened by Pillow; what goes wrong in the block becomes a ``UserError``."""
     try:
         if not path.exists():
-            raise UserError(f"{path}: no such file{_nearest(path)}")
+            raise UserError(f"{path}: no such file{did_you_mean_path(path)}")
         if path.is_dir():
             raise UserError(f"{path}: is a folder, not an image file")
         if not path.is_file():
@@ -190,7 +155,7 @@ def check_writable(path: str | os.PathLike[str], size: Size) -> None:
     if path.is_dir():
         raise UserError(f"{path}: is a folder, not a file to write")
     if not path.parent.is_dir():
-        raise UserError(f"{path}: no such folder {path.parent}{_nearest(path.parent)}")
+        raise UserError(f"{path}: no such folder {path.parent}{did_you_mean_path(path.parent)}")
     kind, _, longest = _WRITERS[path.suffix.lower()]
     if max(size) > longest:
         raise UserError(
@@ -239,200 +204,3 @@ def cover(array: Pixels, size: Size) -> Pixels:
         return array
     fitted = ImageOps.fit(Image.fromarray(array), size, Image.Resampling.LANCZOS)
     return np.array(fitted)
-
-
-# --- Specs ----------------------------------------------------------------------------------------
-
-
-def builtin_names(role: Role) -> tuple[str, ...]:
-    """Specs of all built-in images that quality is measured on."""
-    names = BUILTIN_CONTENTS if role == "content" else BUILTIN_STYLES
-    return tuple(f"{_BUILTIN}:{name}" for name in names)
-
-
-def expand_images(spec: str, *, key: str, base: Path) -> list[str]:
-    """The images that ``spec`` names: absolute paths, or the built-in spec as it is.
-
-    ``spec`` is ``builtin``, ``builtin:NAME``, a file, a folder (its images, by name, not those of
-    folders in it) or a glob; paths are relative to ``base``. Files are not opened. Raises
-    ``UserError`` that names ``key`` and the value when there is nothing.
-    """
-    if spec == _BUILTIN:
-        return [spec]
-    if spec.startswith(f"{_BUILTIN}:"):
-        _builtin(spec, key=key)
-        return [spec]
-    allowed = f"'{_BUILTIN}', '{_BUILTIN}:NAME', a file, a folder or a glob such as photos/*.jpg"
-    if not spec.strip() or "\0" in spec:
-        raise UserError(f"{key}: {spec!r} is not an image; allowed: {allowed}")
-    path = Path(os.path.abspath(base / Path(spec).expanduser()))  # noqa: PTH100 - keeps links
-    try:
-        found = _found(path)
-    except OSError as error:
-        raise UserError(f"{key}: {spec!r} cannot be looked at: {error.strerror}") from error
-    if found:
-        return found
-    if found is not None:
-        raise UserError(
-            f"{key}: no images in the folder {spec!r} ({path});"
-            f" files that end in {', '.join(sorted(_READ_SUFFIXES))} count"
-        )
-    if glob.has_magic(spec):
-        raise UserError(f"{key}: no image matches the glob {spec!r} ({path})")
-    hint = _nearest(path, also=(_BUILTIN,) if Path(spec).name == spec else ())
-    raise UserError(f"{key}: no such file or folder {spec!r} ({path}){hint}; allowed: {allowed}")
-
-
-def _found(path: Path) -> list[str] | None:
-    """The images of a folder, a file itself, or what a glob matches; ``None`` if none of these."""
-    if path.is_dir():
-        return _image_files(path.iterdir())
-    if path.exists():
-        return [str(path)]
-    matches = glob.iglob(str(path), recursive=True)  # noqa: PTH207 - absolute globs too
-    return _image_files(Path(name) for name in matches) or None
-
-
-def _image_files(paths: Iterator[Path]) -> list[str]:
-    return sorted(
-        str(path)
-        for path in paths
-        if path.suffix.lower() in _READ_SUFFIXES
-        and not path.name.startswith(".")
-        and path.is_file()
-    )
-
-
-def _nearest(path: Path, *, also: tuple[str, ...] = ()) -> str:
-    """A hint at what stands where the first missing part of ``path`` was looked for, or nothing."""
-    while not path.parent.is_dir() and path.parent != path:
-        path = path.parent
-    try:
-        names = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        names = []
-    return did_you_mean(path.name, [*names, *also])
-
-
-def _builtin(spec: str, *, key: str | None = None) -> str:
-    """The name in a ``builtin:NAME`` spec. Raises ``UserError`` if there is none such."""
-    name = spec.removeprefix(f"{_BUILTIN}:")
-    names = (*_PHOTOGRAPHS, *_GENERATED)
-    if name not in names:
-        hint = did_you_mean(spec, [f"{_BUILTIN}:{known}" for known in names])
-        raise UserError(
-            f"{f'{key}: ' if key else ''}no built-in image {spec!r}{hint};"
-            f" there are {', '.join(names)}"
-        )
-    return name
-
-
-def _photograph(name: str) -> Path:
-    path = Path(str(importlib.resources.files("skimage"))) / "data" / _PHOTOGRAPHS[name]
-    if not path.is_file():
-        raise EnvironmentUnfitError(
-            f"{_BUILTIN}:{name}: scikit-image is installed without {path}; install it anew"
-        )
-    return path
-
-
-def _source(spec: str, size: Size | None, role: Role) -> Path | tuple[Kind, int]:
-    """The file to read, or kind and seed of the scene to generate."""
-    if spec == _BUILTIN:
-        if role == "style":
-            return "style", 0
-        photograph = _photograph("astronaut")
-        if size is None:
-            return photograph
-        native = image_size(photograph)
-        fits = size.width <= native.width and size.height <= native.height
-        return photograph if fits else ("content", 0)
-    if spec.startswith(f"{_BUILTIN}:"):
-        name = _builtin(spec)
-        return _GENERATED[name] if name in _GENERATED else _photograph(name)
-    return Path(spec)
-
-
-# --- Tensors --------------------------------------------------------------------------------------
-
-
-def upscale_factor(spec: str, size: Size | None, *, role: Role = "content") -> float:
-    """How much ``load_tensor`` enlarges the image along a side; 1.0 when it does not.
-
-    Raises ``UserError`` as ``read_image`` does; a file's pixels are not decoded.
-    """
-    source = _source(spec, size, role)
-    if size is None or not isinstance(source, Path):
-        return 1.0
-    native = image_size(source)
-    return max(1.0, size.width / native.width, size.height / native.height)
-
-
-def load_tensor(
-    spec: str,
-    size: Size | None,
-    *,
-    role: Role,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> torch.Tensor:
-    """The image as a contiguous tensor ``1x3xHxW``, RGB in 0..1, at exactly that size.
-
-    A file or photograph is covered to the size (see ``cover``), or left as it is without one.
-    ``builtin`` as a content is a photograph as long as it need not be enlarged; beyond that, and as
-    a style, it is a scene generated at that size, of which never more is held than the tensor and a
-    strip. Raises ``UserError`` as ``read_image`` does.
-    """
-    source = _source(spec, size, role)
-    if isinstance(source, Path):
-        pixels = read_image(source)
-        if size is not None:
-            pixels = cover(pixels, size)
-        actual = Size(pixels.shape[1], pixels.shape[0])
-        return _filled(actual, lambda top, bottom: pixels[top:bottom], device, dtype)
-    kind, seed = source
-    actual = size or BUILTIN_SIZE
-    return _filled(actual, Scene(*actual, seed, kind).rows, device, dtype)
-
-
-def _filled(
-    size: Size,
-    rows: Callable[[int, int], Pixels],
-    device: str | torch.device,
-    dtype: torch.dtype,
-) -> torch.Tensor:
-    out = torch.empty((1, 3, size.height, size.width), dtype=dtype, device=device)
-    step = _strip_rows(size.width)
-    for top in range(0, size.height, step):
-        bottom = min(top + step, size.height)
-        planes = np.ascontiguousarray(rows(top, bottom).transpose(2, 0, 1))
-        out[0, :, top:bottom] = torch.from_numpy(planes).to(device).to(torch.float32).div_(255)
-    return out
-
-
-def to_uint8(image: torch.Tensor) -> Pixels:
-    """``1x3xHxW`` in 0..1 to uint8 ``(H, W, 3)``: clamped, rounded to the nearest level.
-
-    No second copy of the image is made in floats. Raises ``ValueError`` for another shape and for
-    values that are not finite.
-    """
-    if image.ndim != 4 or image.shape[0] != 1 or image.shape[1] != 3:
-        raise ValueError(f"an image is 1x3xHxW; got {tuple(image.shape)}")
-    height, width = image.shape[2:]
-    out = np.empty((height, width, 3), dtype=np.uint8)
-    step = _strip_rows(width)
-    with torch.inference_mode():
-        for top in range(0, height, step):
-            strip = image[0, :, top : top + step].to(torch.float32) * 255
-            # One pass: a NaN anywhere is both least and greatest.
-            if not bool(torch.stack(torch.aminmax(strip)).isfinite().all()):
-                raise ValueError("the image holds values that are not finite numbers")
-            levels = strip.round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
-            for channel, plane in enumerate(levels):
-                out[top : top + step, :, channel] = plane
-    return out
-
-
-def _strip_rows(width: int) -> int:
-    """Rows that are converted at once: about 2 MP, in whole strips of a scene."""
-    return max(STRIP, 2**21 // width // STRIP * STRIP)

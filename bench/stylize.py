@@ -1,18 +1,52 @@
 """Stylising one file: what `bench stylize` does."""
 
+import errno
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
-from torch import Tensor, from_numpy
+import psutil
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from bench.cells import Precision
+from bench.cells import Execution, Precision
 from bench.errors import EnvironmentUnfitError, UserError
-from bench.images import Pixels, check_writable, read_image, resize, to_uint8, write_image
-from bench.measure.environment import resolve_device
-from bench.measure.memory import out_of_memory
-from bench.stylizers import Unsupported, load_stylizer
-from bench.units import Size, parse_size
+from bench.execution.rows import TensorSink, TensorSource, padded_bands, padded_size
+from bench.execution.strip_plan import FIXED, StripPlan, plan_strips
+from bench.execution.strips import Report, stylize_rows
+from bench.execution.thumbnail import PADDING, PATCH, THUMBNAIL
+from bench.images import check_writable, read_image, resize
+from bench.measure.devices import resolve_device
+from bench.measure.out_of_memory import out_of_memory
+from bench.pixel_rows import ArraySource
+from bench.prefetch import Prefetched
+from bench.stylizers import Stylizer, Unsupported, load_stylizer
+from bench.suggest import did_you_mean
+from bench.units import Size, parse_bytes, parse_size
+from bench.vips_rows import VipsSink, VipsSource, holds_16_bits
+from distill.inference import Layout
 from distill.models import parse_model
+from distill.networks import ALIGNMENT
+from distill.streaming import StreamedNetwork, band_bytes
+from distill.transforms import FeatureStats
+
+if TYPE_CHECKING:
+    from bench.stylizers.cascade import StyleCode
+
+BUFFERS = 96 * 10**6
+"""Bytes for bands that are read ahead, decoded or wait to be written."""
+_SHARE = 0.8
+"""Of the memory that is available, what is taken where nobody says how much may be."""
+_BAND = 256
+"""Rows that are read and written at a time when the whole image is in memory anyway."""
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def stylize_file(
@@ -26,18 +60,32 @@ def stylize_file(
     alpha: float = 1.0,
     precision: str = "fp32",
     device: str = "auto",
+    execution: str = "auto",
+    memory: str | None = None,
+    depth: int | None = None,
+    scratch: Path | None = None,
+    quiet: bool = False,
 ) -> None:
     """Stylise an image file; arguments as on the command line.
 
+    The file appears whole or not at all: after an exception, Ctrl-C or SIGTERM nothing is left.
+
     Raises:
         UserError: for input that cannot be used, in one line a problem.
-        EnvironmentUnfitError: when the device lacks the precision or the memory.
+        EnvironmentUnfitError: when the device lacks the precision or the memory, or the scratch
+            folder the space.
     """
     wanted, wanted_style = _size("--size", size), _size("--style-size", style_size)
     if not 0 <= alpha <= 1:
         raise UserError(f"--alpha must be between 0 and 1; got {alpha}")
-    if precision not in get_args(Precision):
-        raise UserError(f"--precision is one of {', '.join(get_args(Precision))}; got {precision}")
+    _check_choice("--precision", precision, get_args(Precision))
+    _check_choice("--execution", execution, ("auto", *get_args(Execution)))
+    if depth not in (None, 8, 16):
+        raise UserError(f"--depth is 8 or 16 bits a channel; got {depth}")
+    try:
+        allowed = None if memory is None else parse_bytes(memory)
+    except ValueError as error:
+        raise UserError(f"--memory: {error}") from error
     try:
         spec = parse_model(model)
     except ValueError as error:
@@ -47,23 +95,74 @@ def stylize_file(
             f"--model {model}: has no trained weights in this version, so its pictures would be "
             f"noise; name a folder of weights: {model}:FOLDER"
         )
+    folder = scratch or Path(tempfile.gettempdir())
+    if not folder.is_dir():
+        raise EnvironmentUnfitError(
+            f"{folder}: no such folder for scratch files; name another with --scratch"
+        )
     device = resolve_device(device)
-    pixels = read_image(content)
-    height, width = pixels.shape[:2]
-    check_writable(out, wanted or Size(width, height))
+    if wanted is not None:
+        check_writable(out, wanted)
     try:
-        stylizer = load_stylizer(model, device=device, precision=cast(Precision, precision))
-        code = stylizer.encode_style(_tensor(read_image(style), wanted_style or wanted))
-        image = to_uint8(stylizer.stylize(_tensor(pixels, wanted), code, alpha))
+        with _ending_on_signals(), torch.inference_mode():
+            source = _source(content, wanted, folder)
+            if depth is None:
+                depth = source.depth if holds_16_bits(out) else 8
+            sink = VipsSink(out, source.width, source.height, depth=depth)
+            stylizer = load_stylizer(
+                model,
+                device=device,
+                precision=cast(Precision, precision),
+                execution="thumbnail" if execution == "thumbnail" else "whole",
+            )
+            host = source.held_bytes + sink.held_bytes + BUFFERS
+            choice = _choose(
+                stylizer,
+                Size(source.width, source.height),
+                cast("Literal['auto'] | Execution", execution),
+                allowed=allowed,
+                fixed=FIXED + (host if stylizer.layout.device.type == "cpu" else 0),
+            )
+            if not quiet:
+                print(f"{out}: {source.width}x{source.height}, {choice.said}")
+            pixels = read_image(style)
+            target = wanted_style or wanted
+            style_source = ArraySource(resize(pixels, target) if target else pixels)
+            with _progress(quiet) as report, sink:
+                if choice.plan is None:
+                    _in_memory(stylizer, source, style_source, sink, alpha)
+                else:
+                    rows = _rows_of_equal_bytes(choice.plan.rows, source.width, style_source.width)
+                    stylize_rows(
+                        stylizer,
+                        Prefetched(source, stylizer.layout.device),
+                        sink,
+                        _encode_style(stylizer, style_source, rows),
+                        alpha,
+                        plan=choice.plan,
+                        scratch=folder,
+                        report=report,
+                    )
+                sink.commit()
     except Unsupported as error:
         raise EnvironmentUnfitError(f"--precision {precision}: {error.reason}") from error
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise EnvironmentUnfitError(
+                f"{folder}: no space is left for scratch files; name another folder with --scratch"
+            ) from error
         if (shortage := out_of_memory(error)) is None:
             raise
         raise EnvironmentUnfitError(
-            f"{content}: {shortage.message}; try a smaller --size, or a model of a higher ratio"
+            f"{content}: {shortage.message}; try --execution strips with less --memory, a smaller "
+            "--size, or a model of a higher ratio"
         ) from error
-    write_image(out, image)
+
+
+def _check_choice(option: str, given: str, allowed: tuple[str, ...]) -> None:
+    if given not in allowed:
+        hint = did_you_mean(given, allowed)
+        raise UserError(f"{option} is one of {', '.join(allowed)}; got {given}{hint}")
 
 
 def _size(option: str, text: str | None) -> Size | None:
@@ -73,6 +172,165 @@ def _size(option: str, text: str | None) -> Size | None:
         raise UserError(f"{option}: {error}") from error
 
 
-def _tensor(pixels: Pixels, size: Size | None) -> Tensor:
-    array = resize(pixels, size) if size else pixels
-    return from_numpy(array).permute(2, 0, 1)[None].float().div_(255)
+def _source(content: Path, size: Size | None, scratch: Path) -> VipsSource | ArraySource:
+    if size is None:
+        return VipsSource(content, scratch=scratch)
+    return ArraySource(resize(read_image(content), size))
+
+
+# --- Which execution ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """How the image will be run."""
+
+    plan: StripPlan | None
+    """None for an execution that holds the image."""
+    said: str
+
+
+def _choose(
+    stylizer: Stylizer,
+    size: Size,
+    execution: Literal["auto"] | Execution,
+    *,
+    allowed: int | None,
+    fixed: int,
+) -> _Choice:
+    """The execution that is wanted, or the fastest that fits.
+
+    Raises:
+        EnvironmentUnfitError: when it does not fit what is allowed.
+    """
+    budget = _available(stylizer.layout.device) if allowed is None else allowed
+    of = f"of {budget / 1e9:.2f} GB {'available' if allowed is None else 'allowed'}"
+    if execution != "strips":
+        peak = fixed + _in_memory_bytes(stylizer, size)
+        if peak <= budget or (execution != "auto" and allowed is None):
+            how = "in patches" if stylizer.execution == "thumbnail" else "whole"
+            return _Choice(None, f"{how}: predicted peak {peak / 1e9:.2f} GB {of}")
+        if execution != "auto":
+            raise EnvironmentUnfitError(
+                f"--execution {execution}: about {peak / 1e9:.2f} GB are needed and --memory allows"
+                f" {budget / 1e9:.2f} GB; allow more, or take strips"
+            )
+    plan = plan_strips(stylizer, *size, budget=budget, fixed=fixed)
+    said = f"strips of {plan.rows} rows: predicted peak {plan.peak_bytes / 1e9:.2f} GB {of}"
+    if plan.scratch_bytes:
+        said += f", {plan.scratch_bytes / 1e9:.2f} GB of scratch"
+    return _Choice(plan, said)
+
+
+def _in_memory_bytes(stylizer: Stylizer, size: Size) -> int:
+    """Most memory that the image takes in whole execution, or in that by patches, in bytes."""
+    item = stylizer.layout.dtype.itemsize
+    if stylizer.execution == "whole":
+        return 2 * 3 * size.pixels * item + _maps_bytes(stylizer, size)
+    # The content is float32 on the host until a patch of it is placed.
+    patch, thumbnail = PATCH + 2 * PADDING, size.width * THUMBNAIL // size.height
+    largest = max(patch * patch, thumbnail * min(THUMBNAIL, size.height))
+    return 3 * size.pixels * (4 + item) + _maps_bytes(stylizer, Size(largest // 16, 16))
+
+
+def _maps_bytes(stylizer: Stylizer, size: Size) -> int:
+    wide, high = padded_size(*size)
+    return max(
+        band_bytes(network.steps, stylizer.layout, wide >> shift, high >> shift)
+        for stage in stylizer.stages
+        for network, shift in ((stage.encoder, 0), (stage.decoder, stage.decoder.stage - 1))
+    )
+
+
+def _available(device: torch.device) -> int:
+    """Bytes that may be taken of a device's memory without being told how many."""
+    if device.type == "cuda":
+        return int(_SHARE * torch.cuda.mem_get_info(device)[0])
+    return int(_SHARE * min(psutil.virtual_memory().available, _left_of_container()))
+
+
+def _left_of_container() -> float:
+    """Bytes that a container's limit leaves; infinite without one."""
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        stat = (_CGROUP / "memory.stat").read_text().split()
+        return max(0, limit - int(stat[stat.index("anon") + 1]))
+    except (OSError, ValueError):
+        # No control groups of version 2, or no limit ("max").
+        return float("inf")
+
+
+# --- Running --------------------------------------------------------------------------------------
+
+
+def _in_memory(
+    stylizer: Stylizer,
+    source: VipsSource | ArraySource,
+    style: ArraySource,
+    sink: VipsSink,
+    alpha: float,
+) -> None:
+    """With the image in memory from beginning to end."""
+    layout = stylizer.layout
+    if stylizer.execution == "thumbnail":
+        layout = Layout.of("cpu", torch.float32)
+    image = TensorSink(source.width, source.height, layout)
+    for band in source.bands(_BAND):
+        image.write(band)
+    (style_image,) = style.bands(style.height)
+    result = stylizer.stylize(image.image, stylizer.encode_style(style_image), alpha)
+    for band in TensorSource(result).bands(_BAND):
+        sink.write(band)
+
+
+def _encode_style(stylizer: Stylizer, style: ArraySource, rows: int) -> "StyleCode":
+    """:meth:`Stylizer.encode_style` in strips: a style may be as large as a content."""
+    code = []
+    for stage in stylizer.stages:
+        stats = FeatureStats(stage.encoder.channels)
+        network = StreamedNetwork(stage.encoder.steps)
+        bands = padded_bands(style, rows, stylizer.layout)
+        for features in chain((network.push([band]) for band in bands), network.finish()):
+            if features is not None:
+                stats.update(features)
+        code.append(stage.restyle(stats))
+    return tuple(code)
+
+
+def _rows_of_equal_bytes(rows: int, width: int, other_width: int) -> int:
+    """How many rows of the other width take no more than ``rows`` of a width; 16 at the least."""
+    return max(ALIGNMENT, rows * width // other_width // ALIGNMENT * ALIGNMENT)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Report]:
+    """A bar with the time left, if there is a terminal to draw it on."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda done, total: None
+        return
+    columns = TextColumn("stylising"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    with Progress(*columns, TextColumn("left"), console=console, transient=True) as progress:
+        task = progress.add_task("stylising", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP as an exception, so that what is unfinished is put away."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    names = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    if threading.current_thread() is not threading.main_thread():
+        names = []
+    # What somebody handles or ignores already (nohup) is left as it is.
+    taken = [name for name in names if signal.getsignal(name) is signal.SIG_DFL]
+    for name in taken:
+        signal.signal(name, end)
+    try:
+        yield
+    finally:
+        for name in taken:
+            signal.signal(name, signal.SIG_DFL)

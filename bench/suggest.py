@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def nearest(text: str, options: Iterable[str]) -> str | None:
@@ -15,6 +16,17 @@ def did_you_mean(text: str, options: Iterable[str]) -> str:
     """``; did you mean 'x'?`` to put at the end of a message, or nothing if no option is near."""
     near = nearest(text, options)
     return "" if near is None else f"; did you mean '{near}'?"
+
+
+def did_you_mean_path(path: Path, *, also: tuple[str, ...] = ()) -> str:
+    """A hint at what stands where the first missing part of ``path`` was looked for, or nothing."""
+    while not path.parent.is_dir() and path.parent != path:
+        path = path.parent
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        names = []
+    return did_you_mean(path.name, [*names, *also])
 
 
 def one_line(text: str) -> str:

@@ -26,7 +26,8 @@ from distill.networks import (
     seed_weights,
     student_widths,
 )
-from distill.weights import REGISTRY, load_named, read_tensors, sha256
+from distill.registry import REGISTRY
+from distill.weights import load_named, read_tensors, sha256
 
 PUBLISHED = ("wct", "vgg19", 16)
 """Method, family and ratio of the paper's published students."""

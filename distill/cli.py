@@ -13,7 +13,8 @@ from distill.command_line import console, run_app
 from distill.errors import UserError
 from distill.models import ModelSpec, parse_model
 from distill.networks import count_macs_per_pixel, count_parameters
-from distill.weights import REGISTRY, load_named, read_tensors, sha256
+from distill.registry import REGISTRY
+from distill.weights import load_named, read_tensors, sha256
 
 app = typer.Typer(
     name="distill",

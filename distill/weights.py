@@ -1,14 +1,12 @@
-"""Named, checksummed weights: embedded in the package, a local path, or a download."""
+"""Reading weights: those of the registry, checksummed, and files in any place."""
 
 import hashlib
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPException
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,57 +15,10 @@ from torch import Tensor
 
 from distill.errors import UserError
 from distill.networks import TEACHER_WIDTHS, Encoder
+from distill.registry import REGISTRY, NamedWeights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class NamedWeights:
-    """One entry of the registry: a VGG encoder's weights, to relu5_1."""
-
-    name: str
-    family: Literal["vgg16", "vgg19"]
-    source: Literal["embedded", "download"]
-    digest: str
-    """SHA-256, or (download) the first digits of it that its publisher states."""
-    about: str
-    licence: str
-    torchvision: str | None = None
-    """Name of torchvision's entry, which knows the address."""
-
-
-REGISTRY: Mapping[str, NamedWeights] = {
-    entry.name: entry
-    for entry in (
-        NamedWeights(
-            "vgg16-normalised",
-            "vgg16",
-            "embedded",
-            "b692aaf8d51e6b2ede7d684b9113fa4e84c3ff47eebf4323dfd8af9c0674a480",
-            "VGG-16 (ImageNet, the authors' own), mean activations 1, takes RGB in 0..1",
-            "CC BY 4.0, Oxford VGG",
-        ),
-        NamedWeights(
-            "vgg16-torchvision",
-            "vgg16",
-            "download",
-            "397923af",
-            "VGG-16 (ImageNet) as trained by torchvision, not normalised",
-            "BSD-3-Clause",
-            "VGG16_Weights.IMAGENET1K_V1",
-        ),
-        NamedWeights(
-            "vgg19-torchvision",
-            "vgg19",
-            "download",
-            "dcbb9e9d",
-            "VGG-19 (ImageNet) as trained by torchvision, not normalised",
-            "BSD-3-Clause",
-            "VGG19_Weights.IMAGENET1K_V1",
-        ),
-    )
-}
 
 
 def sha256(path: Path) -> str:

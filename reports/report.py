@@ -9,9 +9,11 @@ import pandas as pd
 import yaml
 
 from reports.figures import CAPTIONS, write_figures
-from reports.results import Results, read_results
+from reports.reading import read_results
+from reports.results import Results
 from reports.summary import findings, overview
-from reports.tables import Table, all_tables
+from reports.table import Table
+from reports.tables import all_tables
 from reports.text import DASH, markdown
 
 

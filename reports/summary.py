@@ -12,10 +12,11 @@ from reports.results import (
     Series,
     baseline,
     common_size,
+    next_size,
     peak_memory_mb,
     ratio,
 )
-from reports.tables import message, next_size
+from reports.tables import message
 from reports.text import count, gigabytes, listing, markdown, megapixels, number
 
 

@@ -1,81 +1,15 @@
-"""The tables of a report: each once as CSV (full names, plain numbers) and once as Markdown."""
+"""The tables of a report, and the words for what a record lacks."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pandas as pd
-
 from bench.record import Record
-from reports.results import (
-    STATUS_WORDS,
-    CommonSize,
-    Results,
-    Series,
-    baseline,
-    common_size,
-    peak_counter,
-    peak_memory_mb,
-    ratio,
-)
-from reports.text import DASH, count, interval, listing, markdown, number
+from reports.results import STATUS_WORDS, Results
+from reports.summary_table import summary_table
+from reports.table import Column, Table, identity_columns
+from reports.text import interval, listing, number
 
-Row = Mapping[str, Any]
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its name in the CSV and, where it is in the Markdown table, its heading there."""
-
-    key: str
-    heading: str | None = None
-    text: Callable[[Row], str] | None = None
-    """The cell in Markdown, unescaped; by default the value, numbers to three digits."""
-    always: bool = False
-    """Whether it stays in the Markdown table when no row has a value."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table, ready to be written."""
-
-    name: str
-    title: str
-    note: str
-    """What the columns mean, in a sentence or two of Markdown; may be empty."""
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    if_empty: str
-
-    def csv(self) -> str:
-        """Comma-separated values: one header row, numbers to six digits, nothing for a null."""
-        keys = [column.key for column in self.columns]
-        plain = [[_csv_value(row.get(key)) for key in keys] for row in self.rows]
-        text: str = pd.DataFrame(plain, columns=keys, dtype=object).to_csv(
-            index=False, lineterminator="\n"
-        )
-        return text
-
-    def markdown(self) -> str:
-        """A pipe table; the sentence ``if_empty`` without rows."""
-        if not self.rows:
-            return f"{self.if_empty}\n"
-        shown = [
-            column
-            for column in self.columns
-            if column.heading
-            and (column.always or any(row.get(column.key) is not None for row in self.rows))
-        ]
-        cells = [[markdown(_shown(column, row)) for column in shown] for row in self.rows]
-        frame = pd.DataFrame(cells, columns=[markdown(str(c.heading)) for c in shown])
-        right = [
-            all(isinstance(row.get(c.key), int | float | None) for row in self.rows) for c in shown
-        ]
-        text = frame.to_markdown(
-            index=False, disable_numparse=True, colalign=["right" if r else "left" for r in right]
-        )
-        return f"{text}\n"
 
 
 def all_tables(results: Results) -> list[Table]:
@@ -88,103 +22,12 @@ def all_tables(results: Results) -> list[Table]:
     ]
 
 
-def summary_table(results: Results) -> Table:
-    """One row a model and its settings: what it is, how far it goes, and against ratio 1.
-
-    Costs are at the largest size every model measured; speed-up is the ratio-1 model's latency
-    over the model's, memory reduction likewise with the peak memory.
-    """
-    common = common_size(results.performance)
-    rows = [summary_row(one, results, common) for one in results.performance]
-    at = f"at {number(common.megapixels)} MP " if common else ""
-    columns = (
-        *_identity([one.first for one in results.performance]),
-        Column("method", "Method"),
-        Column("family", "Family"),
-        Column("ratio", "Ratio"),
-        Column("weights", "Weights"),
-        Column("weights_detail"),
-        Column("parameters", "Parameters", lambda row: _whole(row["parameters"])),
-        Column("storage_mb", "Storage (MB)"),
-        Column("common_width"),
-        Column("common_height"),
-        Column("common_megapixels"),
-        Column("gflops", f"Computation {at}(GFLOP)"),
-        Column("peak_memory_mb", f"Peak memory {at}(MB)", always=True),
-        Column("peak_memory_counter"),
-        Column("latency_ms", f"Latency {at}(ms)", always=True),
-        Column("largest_width"),
-        Column("largest_height"),
-        Column("largest_megapixels", "Largest size measured (MP)", always=True),
-        Column("next_megapixels"),
-        Column("next_status", "Next size", _next_words),
-        Column("baseline", "Compared with", lambda row: row["baseline_short"] or DASH),
-        Column("speed_up", "Speed-up", lambda row: _times(row["speed_up"])),
-        Column("memory_reduction", "Memory reduction", lambda row: _times(row["memory_reduction"])),
-    )
-    return Table(
-        "summary",
-        "Summary",
-        _summary_note(results, common),
-        columns,
-        tuple(rows),
-        "No performance cell is in this run.",
-    )
-
-
-def summary_row(one: Series, results: Results, common: CommonSize | None) -> dict[str, Any]:
-    """The summary of one series; costs at ``common``, None where it has no measurement there."""
-    here = one.at(common.size) if common else None
-    largest = one.ok[-1] if one.ok else None
-    beyond = next_size(one)
-    reference = baseline(one, results.performance)
-    there = reference.at(common.size) if reference and common else None
-    first = one.first
-    memory = peak_memory_mb(here) if here else None
-    return {
-        **_settings(first),
-        "short": one.short,
-        "method": first.method,
-        "family": first.family,
-        "ratio": first.ratio,
-        "weights": one.weights,
-        "weights_detail": one.weights_detail,
-        "parameters": _any(one.cells, "parameters"),
-        "storage_mb": _any(one.cells, "storage_mb"),
-        "common_width": common.size[0] if common else None,
-        "common_height": common.size[1] if common else None,
-        "common_megapixels": common.megapixels if common else None,
-        "gflops": here.gflops if here else None,
-        "peak_memory_mb": memory,
-        "peak_memory_counter": peak_counter(here) if here else None,
-        "latency_ms": here.latency_ms if here else None,
-        "largest_width": largest.width if largest else None,
-        "largest_height": largest.height if largest else None,
-        "largest_megapixels": largest.megapixels if largest else None,
-        "next_megapixels": beyond.megapixels if beyond else None,
-        "next_status": beyond.status if beyond else None,
-        "baseline": reference.model if reference else None,
-        "baseline_short": reference.short if reference else None,
-        "speed_up": ratio(there.latency_ms, here.latency_ms) if here and there else None,
-        "memory_reduction": ratio(peak_memory_mb(there), memory) if there else None,
-    }
-
-
-def next_size(one: Series) -> Record | None:
-    """The first cell beyond the largest that was measured: what stopped the series."""
-    pixels = one.ok[-1].width * one.ok[-1].height if one.ok else 0
-    return next(
-        (cell for cell in one.cells if cell.status != "ok" and cell.width * cell.height >= pixels),
-        None,
-    )
-
-
 def sweep_table(results: Results) -> Table:
     """One row a performance record, failed and skipped ones included."""
     names = results.models
     records = [record for record in results.records if record.kind == "performance"]
     columns = (
-        *_identity(records),
+        *identity_columns(records),
         Column("repeat", "Process", lambda row: str(row["repeat"] + 1)),
         Column("width", "Size (px)", lambda row: f"{row['width']}x{row['height']}"),
         Column("height"),
@@ -243,7 +86,7 @@ def quality_table(results: Results) -> Table:
     names = results.models
     records = [record for record in results.records if record.kind == "quality"]
     columns = (
-        *_identity(records),
+        *identity_columns(records),
         Column("width", "Size (px)", lambda row: f"{row['width']}x{row['height']}"),
         Column("height"),
         Column("weights", "Weights"),
@@ -286,7 +129,7 @@ def failures_table(results: Results) -> Table:
     names = results.models
     records = [record for record in results.records if record.status != "ok"]
     columns = (
-        *_identity(records),
+        *identity_columns(records),
         Column("kind", "Kind"),
         Column("repeat"),
         Column("width", "Size (px)", lambda row: f"{row['width']}x{row['height']}"),
@@ -329,88 +172,6 @@ def message(record: Record) -> str:
     return listing(facts) if facts else record.reason_code or "no reason was recorded"
 
 
-def _identity(records: Sequence[Record]) -> tuple[Column, ...]:
-    def heading(key: str, text: str) -> str | None:
-        return text if len({getattr(record, key) for record in records}) > 1 else None
-
-    return (
-        Column("model", "Model", lambda row: row["short"]),
-        Column("execution", "Execution"),
-        Column("precision", "Precision"),
-        *(
-            Column(key, heading(key, text))
-            for key, text in (
-                ("device", "Device"),
-                ("alpha", "Alpha"),
-                ("seed", "Seed"),
-                ("threads", "Threads"),
-                ("style_width", "Style width (px)"),
-                ("style_height", "Style height (px)"),
-            )
-        ),
-    )
-
-
-def _settings(record: Record) -> dict[str, Any]:
-    keys = ("model", "execution", "precision", "device", "alpha", "seed", "threads")
-    return {key: getattr(record, key) for key in (*keys, "style_width", "style_height")}
-
-
 def _row(record: Record, columns: Iterable[Column], names: Mapping[str, str]) -> dict[str, Any]:
     row = {column.key: getattr(record, column.key, None) for column in columns}
     return {**row, "short": names[record.model]}
-
-
-def _any(cells: Iterable[Record], field: str) -> Any:
-    return next((v for cell in cells if (v := getattr(cell, field)) is not None), None)
-
-
-def _shown(column: Column, row: Row) -> str:
-    value = row.get(column.key)
-    if value is None:
-        return DASH
-    if column.text:
-        return column.text(row)
-    if isinstance(value, int):
-        return str(value)
-    return number(value) if isinstance(value, float) else str(value)
-
-
-def _whole(value: int | None) -> str:
-    return DASH if value is None else f"{value:,}"
-
-
-def _times(value: float | None) -> str:
-    return DASH if value is None else f"{number(value)}x"
-
-
-def _next_words(row: Row) -> str:
-    return f"{number(row['next_megapixels'])} MP: {STATUS_WORDS[row['next_status']]}"
-
-
-def _csv_value(value: Any) -> Any:
-    return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def _summary_note(results: Results, common: CommonSize | None) -> str:
-    if common is None:
-        return "No cell was measured." if results.performance else ""
-    counters = sorted(
-        {
-            counter
-            for one in results.performance
-            if (cell := one.at(common.size)) and (counter := peak_counter(cell))
-        }
-    )
-    size = f"{common.size[0]}x{common.size[1]} px ({number(common.megapixels)} MP)"
-    every = len(common.missing) == 0
-    text = f"Costs are at {size}, the largest size every row was measured at."
-    if not every:
-        text = (
-            f"Costs are at {size}, the size most rows were measured at; "
-            f"{count(len(common.missing), 'row')} without a measurement there "
-            f"{'has' if len(common.missing) == 1 else 'have'} none."
-        )
-    if counters:
-        text += f" Peak memory is {listing([f'`{counter}`' for counter in counters])}."
-    return f"{text} Speed-up and memory reduction are against ratio 1 under the same settings."

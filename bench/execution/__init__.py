@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bench.cells import Execution
 from bench.execution.strips import run_strips
+from bench.execution.thumbnail import run_thumbnail
 from bench.execution.whole import run_whole
 
 if TYPE_CHECKING:
@@ -15,4 +16,5 @@ if TYPE_CHECKING:
 EXECUTIONS: "dict[Execution, Callable[[Stylizer, Tensor, StyleCode, float], Tensor]]" = {
     "whole": run_whole,
     "strips": run_strips,
+    "thumbnail": run_thumbnail,
 }

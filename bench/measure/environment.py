@@ -4,29 +4,22 @@ The GPU is asked through NVML only, so the process that collects this (the paren
 holds no CUDA context and takes no memory of the card. What cannot be found out is absent.
 """
 
-import difflib
 import importlib.metadata
 import os
 import platform
-import subprocess
 import sys
-import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
-import pynvml
 import torch
 
-from bench.errors import EnvironmentUnfitError, UserError
+from bench.measure.code_version import code_facts
+from bench.measure.devices import visible_handles
+from bench.measure.nvml import ask_nvml, nvml
 
-_ROOT = Path(__file__).resolve().parents[2]
-_DISTRIBUTION = "ultrastyle-bench"
-_SOURCES = ("bench", "distill", "reports")
 _PACKAGES = ("torchvision", "numpy", "scipy", "pillow", "scikit-image", "safetensors", "lpips")
 _VARIABLES = (
     "CUBLAS_WORKSPACE_CONFIG",
@@ -47,237 +40,6 @@ _VARIABLES = (
 """Environment variables that change speed or memory; recorded when set."""
 
 
-# ---------------------------------------------------------------------------------------- NVML
-
-
-@contextmanager
-def nvml() -> Iterator[Any | None]:
-    """The initialised NVML binding, or None where there is no NVIDIA driver."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        yield None
-        return
-    try:
-        yield pynvml
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def ask_nvml(query: Callable[..., Any], *args: object) -> Any | None:
-    """What ``query`` answers, or None where this card or driver does not support it."""
-    try:
-        return query(*args)
-    except pynvml.NVMLError:
-        return None
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU that CUDA would see. ``index`` is the N of ``cuda:N``."""
-
-    index: int
-    uuid: str
-    name: str
-    memory_mb: float
-
-
-def gpus() -> list[Gpu]:
-    """The GPUs that ``CUDA_VISIBLE_DEVICES`` leaves, in CUDA's order; empty without a driver.
-
-    NVML orders by PCI bus. CUDA does so only with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``: on a machine
-    with cards of different kinds the two agree when that is set.
-    """
-    with nvml() as api:
-        if api is None:
-            return []
-        return [_gpu(api, index, handle) for index, handle in enumerate(_visible_handles(api))]
-
-
-def _gpu(api: Any, index: int, handle: Any) -> Gpu:
-    memory = ask_nvml(api.nvmlDeviceGetMemoryInfo, handle)
-    return Gpu(
-        index=index,
-        uuid=str(ask_nvml(api.nvmlDeviceGetUUID, handle) or ""),
-        name=str(ask_nvml(api.nvmlDeviceGetName, handle) or "unknown GPU"),
-        memory_mb=memory.total / 1e6 if memory is not None else 0.0,
-    )
-
-
-def _visible_handles(api: Any) -> list[Any]:
-    """NVML handles of the devices CUDA may use, by CUDA's rules for the variable.
-
-    A list of indices or of (shortened) UUIDs; it ends at the first entry that names no device, and
-    naming one twice leaves none.
-    """
-    present = [api.nvmlDeviceGetHandleByIndex(i) for i in range(api.nvmlDeviceGetCount())]
-    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if wanted is None:
-        return present
-    uuids = [str(ask_nvml(api.nvmlDeviceGetUUID, handle) or "") for handle in present]
-    chosen: dict[str, Any] = {}
-    for entry in (part.strip() for part in wanted.split(",")):
-        found = _named_handle(api, entry, present, uuids)
-        if found is None:
-            break
-        uuid, handle = found
-        if uuid in chosen:
-            return []
-        chosen[uuid] = handle
-    return list(chosen.values())
-
-
-def _named_handle(
-    api: Any, entry: str, present: list[Any], uuids: list[str]
-) -> tuple[str, Any] | None:
-    if entry.isdecimal():
-        index = int(entry)
-        return (uuids[index] or entry, present[index]) if index < len(present) else None
-    if entry.startswith("MIG-"):
-        handle = ask_nvml(api.nvmlDeviceGetHandleByUUID, entry)
-        return None if handle is None else (entry, handle)
-    if not entry.startswith("GPU-"):
-        return None
-    matches = [pair for pair in zip(uuids, present, strict=True) if pair[0].startswith(entry)]
-    return matches[0] if len(matches) == 1 else None
-
-
-_GPU_FACTS: dict[str, Callable[[Any, Any], Any]] = {
-    "gpu": lambda api, h: api.nvmlDeviceGetName(h),
-    "gpu_memory_mb": lambda api, h: api.nvmlDeviceGetMemoryInfo(h).total / 1e6,
-    "gpu_driver": lambda api, h: api.nvmlSystemGetDriverVersion(),
-    "gpu_compute_capability": lambda api, h: ".".join(
-        str(part) for part in api.nvmlDeviceGetCudaComputeCapability(h)
-    ),
-    "gpu_clock_sm_mhz": lambda api, h: api.nvmlDeviceGetClockInfo(h, api.NVML_CLOCK_SM),
-    "gpu_clock_memory_mhz": lambda api, h: api.nvmlDeviceGetClockInfo(h, api.NVML_CLOCK_MEM),
-    "gpu_clock_sm_max_mhz": lambda api, h: api.nvmlDeviceGetMaxClockInfo(h, api.NVML_CLOCK_SM),
-    "gpu_clock_memory_max_mhz": lambda api, h: api.nvmlDeviceGetMaxClockInfo(h, api.NVML_CLOCK_MEM),
-    "gpu_power_limit_w": lambda api, h: api.nvmlDeviceGetEnforcedPowerLimit(h) / 1e3,
-    "gpu_persistence": lambda api, h: bool(api.nvmlDeviceGetPersistenceMode(h)),
-    "gpu_ecc": lambda api, h: bool(api.nvmlDeviceGetEccMode(h)[0]),
-    "gpu_other_processes": lambda api, h: sum(
-        process.pid != os.getpid() for process in api.nvmlDeviceGetComputeRunningProcesses(h)
-    ),
-}
-
-
-def _gpu_facts(device: str) -> dict[str, Any]:
-    """What NVML says of the GPU that ``device`` (``cuda`` or ``cuda:N``) names."""
-    index = int(device.partition(":")[2] or 0)
-    with nvml() as api:
-        handles = _visible_handles(api) if api is not None else []
-        if index >= len(handles):
-            return {}
-        facts = {key: ask_nvml(fact, api, handles[index]) for key, fact in _GPU_FACTS.items()}
-    return {key: value for key, value in facts.items() if value is not None}
-
-
-# -------------------------------------------------------------------------------------- device
-
-
-def resolve_device(requested: str) -> str:
-    """``cpu`` or ``cuda:N`` for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-
-    ``auto`` is the first GPU if there is one and PyTorch was built for CUDA, else the CPU.
-
-    Raises:
-        UserError: for any other text.
-        EnvironmentUnfitError: the GPU asked for is not there, or PyTorch was built without CUDA.
-    """
-    if requested == "cpu":
-        return "cpu"
-    if requested == "auto":
-        return "cuda:0" if torch.version.cuda and gpus() else "cpu"
-    kind, separator, number = requested.partition(":")
-    if kind != "cuda" or (separator and not (number.isascii() and number.isdecimal())):
-        raise UserError(_misspelt_device(requested))
-    index = int(number or 0)
-    _require_gpu(requested, index)
-    return f"cuda:{index}"
-
-
-def _misspelt_device(requested: str) -> str:
-    near = difflib.get_close_matches(requested, ["auto", "cpu", "cuda", "cuda:0"], n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"device: must be auto, cpu, cuda or cuda:N (N from 0), got {requested!r}{hint}"
-
-
-def _require_gpu(requested: str, index: int) -> None:
-    if not torch.version.cuda:
-        raise EnvironmentUnfitError(
-            f"device: {requested!r} is not possible, PyTorch {torch.__version__} is built without "
-            "CUDA; use cpu, or install a CUDA build of PyTorch"
-        )
-    present = gpus()
-    if index < len(present):
-        return
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    limited = f" (CUDA_VISIBLE_DEVICES={visible!r})" if visible is not None else ""
-    there = ", ".join(f"cuda:{gpu.index} ({gpu.name})" for gpu in present)
-    raise EnvironmentUnfitError(
-        f"device: {requested!r} is not there{limited}; "
-        + (f"there is {there}" if there else "no NVIDIA GPU was found, use cpu")
-    )
-
-
-# ---------------------------------------------------------------------------------------- code
-
-
-def code_version() -> str:
-    """Version of the measuring code: ``VERSION``, or ``VERSION+COMMIT[+dirty]`` in a checkout.
-
-    ``dirty``: a tracked file of the source folders differs from the commit.
-    """
-    commit = _commit()
-    if commit is None:
-        return _package_version()
-    return f"{_package_version()}+{commit}{'+dirty' if _dirty() else ''}"
-
-
-def _package_version() -> str:
-    try:
-        return importlib.metadata.version(_DISTRIBUTION)
-    except importlib.metadata.PackageNotFoundError:
-        project = _ROOT / "pyproject.toml"
-        if not project.is_file():
-            return "unknown"
-        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
-
-
-def _commit() -> str | None:
-    """Short commit if the package lies in the project's own checkout."""
-    # A virtual environment inside some other project's checkout must not report that one's commit.
-    if not (_ROOT / ".git").exists():
-        return None
-    return _git("rev-parse", "--short=10", "HEAD")
-
-
-def _dirty() -> bool:
-    return bool(_git("status", "--porcelain", "--untracked-files=no", "--", *_SOURCES))
-
-
-def _git(*arguments: str) -> str | None:
-    """Output of git in the project's root; None where git is missing or refuses."""
-    # Inside a git hook these variables point at another index or work tree.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    try:
-        done = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(_ROOT), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=True,
-            env=environment,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-# --------------------------------------------------------------------------------- environment
-
-
 def collect_environment(device: str) -> dict[str, Any]:
     """Flat, JSON-able facts on what a run on ``device`` is measured with.
 
@@ -289,7 +51,7 @@ def collect_environment(device: str) -> dict[str, Any]:
         "device": device,
         **_machine_facts(),
         **_software_facts(),
-        **_code_facts(),
+        **code_facts(),
         **(_gpu_facts(device) if device.startswith("cuda") else {}),
     }
     return {key: value for key, value in facts.items() if value is not None}
@@ -348,17 +110,36 @@ def _installed(distribution: str) -> str | None:
         return None
 
 
-def _code_facts() -> dict[str, Any]:
-    commit = _commit()
-    return {
-        "package_version": _package_version(),
-        "code_version": code_version(),
-        "git_commit": commit,
-        "git_dirty": None if commit is None else _dirty(),
-    }
+_GPU_FACTS: dict[str, Callable[[Any, Any], Any]] = {
+    "gpu": lambda api, h: api.nvmlDeviceGetName(h),
+    "gpu_memory_mb": lambda api, h: api.nvmlDeviceGetMemoryInfo(h).total / 1e6,
+    "gpu_driver": lambda api, h: api.nvmlSystemGetDriverVersion(),
+    "gpu_compute_capability": lambda api, h: ".".join(
+        str(part) for part in api.nvmlDeviceGetCudaComputeCapability(h)
+    ),
+    "gpu_clock_sm_mhz": lambda api, h: api.nvmlDeviceGetClockInfo(h, api.NVML_CLOCK_SM),
+    "gpu_clock_memory_mhz": lambda api, h: api.nvmlDeviceGetClockInfo(h, api.NVML_CLOCK_MEM),
+    "gpu_clock_sm_max_mhz": lambda api, h: api.nvmlDeviceGetMaxClockInfo(h, api.NVML_CLOCK_SM),
+    "gpu_clock_memory_max_mhz": lambda api, h: api.nvmlDeviceGetMaxClockInfo(h, api.NVML_CLOCK_MEM),
+    "gpu_power_limit_w": lambda api, h: api.nvmlDeviceGetEnforcedPowerLimit(h) / 1e3,
+    "gpu_persistence": lambda api, h: bool(api.nvmlDeviceGetPersistenceMode(h)),
+    "gpu_ecc": lambda api, h: bool(api.nvmlDeviceGetEccMode(h)[0]),
+    "gpu_other_processes": lambda api, h: sum(
+        process.pid != os.getpid() for process in api.nvmlDeviceGetComputeRunningProcesses(h)
+    ),
+}
 
 
-# ---------------------------------------------------------------------------------- comparison
+def _gpu_facts(device: str) -> dict[str, Any]:
+    """What NVML says of the GPU that ``device`` (``cuda`` or ``cuda:N``) names."""
+    index = int(device.partition(":")[2] or 0)
+    with nvml() as api:
+        handles = visible_handles(api) if api is not None else []
+        if index >= len(handles):
+            return {}
+        facts = {key: ask_nvml(fact, api, handles[index]) for key, fact in _GPU_FACTS.items()}
+    return {key: value for key, value in facts.items() if value is not None}
+
 
 _COMPARED = {
     "device": "device",

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from bench.cells import Cell
 from bench.errors import UserError
-from bench.images import load_tensor, to_uint8, write_image
+from bench.image_tensors import load_tensor, to_uint8
+from bench.images import write_image
 from bench.quality.losses import ReferenceLosses
 from bench.quality.perceptual import Lpips
 from bench.stylizers import Stylizer

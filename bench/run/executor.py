@@ -24,7 +24,7 @@ import psutil
 
 import bench
 from bench.cells import Cell
-from bench.measure.memory import oom_kills
+from bench.measure.out_of_memory import oom_kills
 from bench.record import Record
 from bench.run.draft import timestamp, unmeasured
 from bench.run.records import read_record

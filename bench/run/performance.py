@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from bench.cells import Cell
-from bench.images import load_tensor
+from bench.image_tensors import load_tensor
 from bench.measure.latency import clock_for, measure_latency, throughput_seconds_per_call
 from bench.measure.memory import MemoryMeter
 from bench.run.stage import Stage

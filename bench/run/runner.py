@@ -13,12 +13,9 @@ from typing import Any
 
 from bench.cells import Cell
 from bench.errors import UserError
-from bench.measure.environment import (
-    code_version,
-    collect_environment,
-    environment_differences,
-    resolve_device,
-)
+from bench.measure.code_version import code_version
+from bench.measure.devices import resolve_device
+from bench.measure.environment import collect_environment, environment_differences
 from bench.record import Record
 from bench.run.draft import random_weights_reason, unmeasured
 from bench.run.executor import WORKER, run_cell

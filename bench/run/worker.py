@@ -66,7 +66,7 @@ def measure_cell(cell: Cell, run_dir: Path, *, repeat: int = 0) -> Record:
 
 def _failure(error: Exception, stage: Stage) -> dict[str, Any]:
     from bench.execution.strip_plan import BudgetError
-    from bench.measure.memory import out_of_memory
+    from bench.measure.out_of_memory import out_of_memory
     from bench.stylizers import Unsupported
 
     if isinstance(error, BudgetError):
@@ -103,8 +103,11 @@ def _measure(cell: Cell, run_dir: Path, fields: dict[str, Any], stage: Stage) ->
         torch.set_num_threads(cell.threads)
     torch.manual_seed(cell.seed)
 
+    # Now, because a failure under the cap may leave no memory to load what recognises it.
+    import bench.measure.out_of_memory  # noqa: F401
     from bench.execution.strips import plan_in_memory
-    from bench.measure.memory import apply_cap, meter_for
+    from bench.measure.cap import apply_cap
+    from bench.measure.memory import meter_for
     from bench.run.performance import measure_performance, milliseconds_since, synchronise
     from bench.stylizers import load_stylizer
 

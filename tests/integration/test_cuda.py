@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from bench.images import read_image
-from bench.measure.environment import nvml
 from bench.measure.latency import (
     clock_for,
     measure_latency,
     throughput_seconds_per_call,
 )
 from bench.measure.memory import meter_for
+from bench.measure.nvml import nvml
 from bench.quality.losses import ReferenceLosses
 from bench.record import Record
 from bench.run.runner import run_scenario

@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from bench.errors import UserError
-from bench.measure.environment import collect_environment, resolve_device
+from bench.measure.devices import resolve_device
+from bench.measure.environment import collect_environment
 from bench.record import Record
 from bench.run import runner
 from bench.run.runner import run_scenario

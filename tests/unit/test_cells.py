@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.cells import Cell
-from bench.exclusion import size_matches
-from bench.images import builtin_names
+from bench.image_specs import builtin_names
 from bench.scenario import Scenario, load_scenario
+from bench.scenario.exclusion import size_matches
 from bench.units import Size, parse_size
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"

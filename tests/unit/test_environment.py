@@ -7,14 +7,11 @@ import pytest
 import torch
 
 from bench.errors import EnvironmentUnfitError, UserError
-from bench.measure import environment
-from bench.measure.environment import (
-    code_version,
-    collect_environment,
-    environment_differences,
-    gpus,
-    resolve_device,
-)
+from bench.measure import code_version as code
+from bench.measure import nvml
+from bench.measure.code_version import code_version
+from bench.measure.devices import gpus, resolve_device
+from bench.measure.environment import collect_environment, environment_differences
 
 
 class FakeNvml:
@@ -94,7 +91,7 @@ def cards(monkeypatch):
 
     def put(*names, **options):
         fake = FakeNvml(*names, **options)
-        monkeypatch.setattr(environment, "pynvml", fake)
+        monkeypatch.setattr(nvml, "pynvml", fake)
         monkeypatch.setattr(torch.version, "cuda", "13.0")
         monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 92000)
         return fake
@@ -254,8 +251,8 @@ def checkout(tmp_path, monkeypatch):
         pytest.skip("git is not installed")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-qm", "First", "--no-gpg-sign")
-    monkeypatch.setattr(environment, "_ROOT", tmp_path)
-    monkeypatch.setattr(environment, "_package_version", lambda: "1.2.3")
+    monkeypatch.setattr(code, "_ROOT", tmp_path)
+    monkeypatch.setattr(code, "_package_version", lambda: "1.2.3")
     return tmp_path
 
 
@@ -276,7 +273,7 @@ def test_modified_source_is_dirty_and_nothing_else_is(checkout):
 def test_a_checkout_around_the_installed_package_is_not_ours(checkout, monkeypatch):
     inner = checkout / "venv" / "site-packages"
     inner.mkdir(parents=True)
-    monkeypatch.setattr(environment, "_ROOT", inner)
+    monkeypatch.setattr(code, "_ROOT", inner)
     assert code_version() == "1.2.3"
     assert "git_commit" not in collect_environment("cpu")
 
@@ -293,8 +290,8 @@ def test_a_git_hooks_variables_do_not_mislead(checkout, monkeypatch):
 
 
 def test_a_package_that_is_not_installed_takes_its_version_from_the_project(tmp_path, monkeypatch):
-    monkeypatch.setattr(environment, "_DISTRIBUTION", "no-such-distribution-anywhere")
-    monkeypatch.setattr(environment, "_ROOT", tmp_path)
+    monkeypatch.setattr(code, "_DISTRIBUTION", "no-such-distribution-anywhere")
+    monkeypatch.setattr(code, "_ROOT", tmp_path)
     assert code_version() == "unknown"
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "4.5"\n')
     assert code_version() == "4.5"

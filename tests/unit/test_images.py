@@ -13,23 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import bench.image_specs
 import bench.images
 from bench.errors import UserError
-from bench.images import (
+from bench.image_specs import (
     BUILTIN_CONTENTS,
     BUILTIN_STYLES,
     builtin_names,
-    check_writable,
-    cover,
     expand_images,
-    image_size,
-    load_tensor,
-    read_image,
-    resize,
-    to_uint8,
     upscale_factor,
-    write_image,
 )
+from bench.image_tensors import load_tensor, to_uint8
+from bench.images import check_writable, cover, image_size, read_image, resize, write_image
 from bench.scenes import Scene
 from bench.units import Size
 
@@ -420,7 +415,7 @@ def test_builtin_names() -> None:
 
 
 def test_builtin_content_is_a_photograph_until_it_would_be_enlarged() -> None:
-    astronaut = read_image(bench.images._photograph("astronaut"))
+    astronaut = read_image(bench.image_specs._photograph("astronaut"))
     native = load_tensor("builtin", Size(512, 512), role="content")
     np.testing.assert_array_equal(to_uint8(native), astronaut)
     np.testing.assert_array_equal(

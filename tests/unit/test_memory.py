@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,15 +10,18 @@ import pynvml
 import pytest
 import torch
 
-from bench.measure import memory
-from bench.measure.memory import OutOfMemory, apply_cap, meter_for, oom_kills, out_of_memory
+from bench.measure import memory, proc
+from bench.measure import out_of_memory as shortage
+from bench.measure.cap import apply_cap
+from bench.measure.memory import meter_for
+from bench.measure.out_of_memory import OutOfMemory, oom_kills, out_of_memory
 
 ROOT = Path(__file__).parents[2]
 MIB = 2**20 / 1e6
 GIB = 2**30 / 1e6
 
 needs_data_limit = pytest.mark.skipif(
-    sys.platform != "linux" or memory._status_bytes("VmData") is None,
+    sys.platform != "linux" or proc.status_bytes("VmData") is None,
     reason="needs Linux with /proc",
 )
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -42,10 +46,12 @@ def in_a_process(code):
 UNDER_A_CAP = """
 import dataclasses, json, resource, sys
 import numpy, torch
-from bench.measure.memory import apply_cap, out_of_memory, _status_bytes
+from bench.measure.cap import apply_cap
+from bench.measure.out_of_memory import out_of_memory
+from bench.measure.proc import status_bytes
 
 torch.set_num_threads(3)
-before = _status_bytes("VmData")
+before = status_bytes("VmData")
 results = {"sentence": apply_cap(200_000_000, "cpu")}
 results["limit"], results["hard"] = resource.getrlimit(resource.RLIMIT_DATA)
 results["before"] = before
@@ -143,7 +149,7 @@ def test_threads_run_under_a_cap_smaller_than_their_stacks():
     code = """
 import json, torch
 torch.set_num_threads(3)
-from bench.measure.memory import apply_cap
+from bench.measure.cap import apply_cap
 x = torch.ones(1_000_000)
 apply_cap(3_000_000, "cpu")
 print(json.dumps(x.add_(1).sum().item()))
@@ -155,8 +161,9 @@ print(json.dumps(x.add_(1).sum().item()))
 def test_a_limit_that_the_process_came_with_is_not_raised():
     code = """
 import json, resource, torch
-from bench.measure.memory import _status_bytes, apply_cap
-came_with = _status_bytes("VmData") + 300_000_000
+from bench.measure.cap import apply_cap
+from bench.measure.proc import status_bytes
+came_with = status_bytes("VmData") + 300_000_000
 resource.setrlimit(resource.RLIMIT_DATA, (came_with, came_with))
 sentence = apply_cap(10**12, "cpu")
 print(json.dumps([sentence, came_with, resource.getrlimit(resource.RLIMIT_DATA)]))
@@ -167,16 +174,16 @@ print(json.dumps([sentence, came_with, resource.getrlimit(resource.RLIMIT_DATA)]
 
 
 def test_no_cap_changes_nothing():
-    before = memory._data_limit()
+    before = shortage._data_limit()
     assert apply_cap(None, "cpu") is None
     assert apply_cap(None, "cuda:0") is None
-    assert memory._data_limit() == before
+    assert shortage._data_limit() == before
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
 def test_where_the_cap_cannot_be_enforced_the_record_says_so(monkeypatch, tmp_path, platform):
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(memory, "_PROC", tmp_path)
+    monkeypatch.setattr(proc, "PROC", tmp_path)
     assert apply_cap(10**9, "cpu").startswith("not enforced:")
 
 
@@ -204,7 +211,7 @@ class FakeCuda:
         for name, fake in fakes.items():
             monkeypatch.setattr(torch.cuda, name, fake)
         monkeypatch.setattr(torch, "empty", self.initialise)
-        monkeypatch.setattr("bench.measure.environment.pynvml", self)
+        monkeypatch.setattr("bench.measure.nvml.pynvml", self)
         if not nvml:
             monkeypatch.setattr(self, "nvmlInit", self.refuse)
 
@@ -246,7 +253,7 @@ class FakeCuda:
         return SimpleNamespace(used=self.used(), total=self.total)
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle):  # noqa: N802
-        own = SimpleNamespace(pid=memory.os.getpid(), usedGpuMemory=self.context + self.reserved)
+        own = SimpleNamespace(pid=os.getpid(), usedGpuMemory=self.context + self.reserved)
         return [own] if self.listed else []
 
 
@@ -338,7 +345,7 @@ def _host_meter(monkeypatch, *, resident, marks):
 @pytest.mark.skipif(sys.platform == "win32", reason="getrusage is not there")
 def test_the_mark_without_proc_is_in_bytes(monkeypatch, tmp_path):
     with_proc = memory._high_water_mark()
-    monkeypatch.setattr(memory, "_PROC", tmp_path)
+    monkeypatch.setattr(proc, "PROC", tmp_path)
     assert memory._high_water_mark() >= 0.9 * with_proc
     assert memory._high_water_mark() < 100e9
     assert not memory._reset_high_water_mark()
@@ -480,9 +487,9 @@ def test_other_errors_are_not_out_of_memory(error):
 
 def test_onednns_failure_counts_only_under_a_limit(monkeypatch):
     error = RuntimeError("could not create a primitive")
-    monkeypatch.setattr(memory, "_data_limit", lambda: None)
+    monkeypatch.setattr(shortage, "_data_limit", lambda: None)
     assert out_of_memory(error) is None
-    monkeypatch.setattr(memory, "_data_limit", lambda: 10**9)
+    monkeypatch.setattr(shortage, "_data_limit", lambda: 10**9)
     assert out_of_memory(error).code == "host_allocator"
 
 
@@ -492,8 +499,8 @@ def test_onednns_failure_counts_only_under_a_limit(monkeypatch):
 @pytest.fixture
 def kernel(tmp_path, monkeypatch):
     """Empty /proc and control groups."""
-    monkeypatch.setattr(memory, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(memory, "_CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(proc, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(shortage, "_CGROUPS", tmp_path / "cgroup")
     (tmp_path / "proc" / "self").mkdir(parents=True)
     (tmp_path / "cgroup" / "jobs").mkdir(parents=True)
     return tmp_path
@@ -525,7 +532,9 @@ def test_a_system_that_does_not_count_says_none(kernel):
 def test_the_cuda_cap_stops_an_allocation_on_a_real_card():
     code = """
 import dataclasses, json, torch
-from bench.measure.memory import apply_cap, meter_for, out_of_memory
+from bench.measure.cap import apply_cap
+from bench.measure.memory import meter_for
+from bench.measure.out_of_memory import out_of_memory
 meter = meter_for("cuda:0")
 sentence = apply_cap(2_000_000_000, "cuda:0")
 meter.baseline()

@@ -14,7 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from bench.cells import Cell, MeasureSettings, QualitySettings
 from bench.errors import UserError
-from bench.images import BUILTIN_STYLES, load_tensor, read_image
+from bench.image_specs import BUILTIN_STYLES
+from bench.image_tensors import load_tensor
+from bench.images import read_image
 from bench.quality import evaluate_quality
 from bench.quality.evaluate import image_pairs
 from bench.quality.losses import STYLE_LAYERS, ReferenceLosses, gram

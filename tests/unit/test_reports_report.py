@@ -20,8 +20,8 @@ from reports_data import quality as quality_cell
 from reports.figures import write_figures
 from reports.picture_grid import picture_figure
 from reports.quality_figure import no_quality, pareto, trained_points
+from reports.reading import read_results
 from reports.report import report_text, write_report
-from reports.results import read_results
 from reports.style import paper_style
 from reports.sweep_figures import latency_figure, memory_figure
 from reports.tables import all_tables

@@ -11,15 +11,10 @@ from reports_data import SIZES, cpu_run, cuda_run, frame, latency_ms, memory_mb
 from reports_data import performance as cell
 from reports_data import quality as quality_cell
 
-from reports.results import read_results
-from reports.tables import (
-    Table,
-    all_tables,
-    failures_table,
-    quality_table,
-    summary_table,
-    sweep_table,
-)
+from reports.reading import read_results
+from reports.summary_table import summary_table
+from reports.table import Table
+from reports.tables import all_tables, failures_table, quality_table, sweep_table
 
 
 def parsed(table: Table) -> list[dict[str, str]]:

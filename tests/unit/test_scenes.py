@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import bench.scenes
+import bench.scenes.scene
 from bench.scenes import CONTENT_NAMES, STYLE_NAMES, Kind, Scene
 
 EVERY = [
@@ -90,16 +90,16 @@ def test_however_it_is_cut_the_bytes_are_the_same(kind: Kind, data: st.DataObjec
 @pytest.mark.parametrize("kind", ["content", "style"])
 def test_tiles_and_threads_leave_no_trace(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """Across the seams of tiles, whose lattices are made apart, and on one thread as on four."""
-    monkeypatch.setattr(bench.scenes, "_cores", lambda: 4)
+    monkeypatch.setattr(bench.scenes.scene, "_cores", lambda: 4)
     scene = Scene(2500, 150, 1, kind)
     threaded = scene.rows(0, 150)
-    monkeypatch.setattr(bench.scenes, "_cores", lambda: 1)
+    monkeypatch.setattr(bench.scenes.scene, "_cores", lambda: 1)
     np.testing.assert_array_equal(scene.rows(0, 150), threaded)
     steps = np.abs(np.diff(threaded.astype(int), axis=1)).mean(axis=(0, 2))
-    seam = bench.scenes._TILE_COLUMNS - 1
+    seam = bench.scenes.scene._TILE_COLUMNS - 1
     assert steps[seam] < 2 * np.median(steps[seam - 50 : seam + 50])
     steps = np.abs(np.diff(threaded.astype(int), axis=0)).mean(axis=(1, 2))
-    seam = bench.scenes.STRIP - 1
+    seam = bench.scenes.scene.STRIP - 1
     assert steps[seam] < 2 * np.median(steps[seam - 20 : seam + 20])
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.unit_formats import format_bytes, format_fraction, format_seconds
+from bench.scenario.formats import format_bytes, format_fraction, format_seconds
 from bench.units import MAX_SIDE, Size, parse_bytes, parse_fraction, parse_seconds, parse_size
 
 SIDES = st.integers(1, MAX_SIDE)

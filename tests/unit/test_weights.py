@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torchvision.models import get_weight
 
-from bench.images import load_tensor
+from bench.image_tensors import load_tensor
 from bench.units import Size
 from distill import weights
 from distill.errors import UserError
 from distill.networks import TEACHER_WIDTHS, encoder_convs
-from distill.weights import REGISTRY, download, load_named, read_tensors, sha256
+from distill.registry import REGISTRY
+from distill.weights import download, load_named, read_tensors, sha256
 
 EMBEDDED = Path(weights.__file__).parent / "assets/vgg16-normalised.safetensors"
 

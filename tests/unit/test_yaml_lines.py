@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.yaml_lines import MAX_DEPTH, YamlLineError, dotted, load_yaml
+from bench.scenario.yaml_lines import MAX_DEPTH, YamlLineError, dotted, load_yaml
 
 PLAIN = st.recursive(
     st.none()

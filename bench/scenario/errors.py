@@ -5,12 +5,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from bench.exclusion import Exclusion
-from bench.scenario_images import Images
-from bench.scenario_schema import Measure, Quality, Scenario
-from bench.scenario_values import KeyProblemsError
+from bench.scenario.exclusion import Exclusion
+from bench.scenario.images import Images
+from bench.scenario.schema import Measure, Quality, Scenario
+from bench.scenario.values import KeyProblemsError
+from bench.scenario.yaml_lines import KeyPath, dotted
 from bench.suggest import nearest, shown
-from bench.yaml_lines import KeyPath, dotted
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "": Scenario,

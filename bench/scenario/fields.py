@@ -17,7 +17,8 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from bench.cells import Execution, Metric, Precision
-from bench.scenario_values import (
+from bench.scenario.formats import format_bytes, format_fraction, format_seconds
+from bench.scenario.values import (
     Value,
     read_alpha,
     read_backbone,
@@ -32,9 +33,8 @@ from bench.scenario_values import (
     read_size,
     read_whole,
 )
-from bench.unit_formats import format_bytes, format_fraction, format_seconds
 from bench.units import Size
-from distill.weights import REGISTRY
+from distill.registry import REGISTRY
 
 SIZE_PATTERN = r"[0-9]+x[0-9]+|[0-9]+(\.[0-9]+)?\s*MP"
 BYTES_PATTERN = r"[0-9]+(\.[0-9]+)?\s*([KMGT]i?)?B"

@@ -14,8 +14,8 @@ from pydantic import (
 )
 
 from bench.cells import Cell, Frozen, MeasureSettings, QualitySettings
-from bench.exclusion import Exclusion, Point, unused
-from bench.scenario_fields import (
+from bench.scenario.exclusion import Exclusion, Point, unused
+from bench.scenario.fields import (
     AlphasField,
     BackboneField,
     CapsField,
@@ -34,8 +34,8 @@ from bench.scenario_fields import (
     Whole,
     key,
 )
-from bench.scenario_images import Images, all_images
-from bench.scenario_values import KeyProblemsError
+from bench.scenario.images import Images, all_images
+from bench.scenario.values import KeyProblemsError
 from bench.units import Size
 
 MAX_CELLS = 20_000

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from bench.cells import Execution, Frozen, Precision
-from bench.scenario_fields import (
+from bench.scenario.fields import (
     SIZE_PATTERN,
     AlphasField,
     CapsField,
@@ -26,11 +26,11 @@ from bench.scenario_fields import (
     listed,
     pattern,
 )
-from bench.scenario_values import read_list, read_model, read_size
+from bench.scenario.formats import format_bytes
+from bench.scenario.values import read_list, read_model, read_size
+from bench.scenario.yaml_lines import KeyPath
 from bench.suggest import did_you_mean, shown
-from bench.unit_formats import format_bytes
 from bench.units import Size, parse_size
-from bench.yaml_lines import KeyPath
 
 
 class Point(NamedTuple):

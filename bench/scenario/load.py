@@ -1,6 +1,6 @@
 """Scenario files: reading one, changing it from the command line, and saying what is wrong with it.
 
-The keys themselves are in ``bench.scenario_schema``.
+The keys themselves are in ``bench.scenario.schema``.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,12 +10,10 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from bench.errors import UserError
-from bench.scenario_errors import key_problems
-from bench.scenario_schema import Scenario
+from bench.scenario.errors import key_problems
+from bench.scenario.schema import Scenario
+from bench.scenario.yaml_lines import KeyPath, YamlLineError, dotted, load_yaml
 from bench.suggest import did_you_mean, nearest, one_line
-from bench.yaml_lines import KeyPath, YamlLineError, dotted, load_yaml
-
-__all__ = ["Scenario", "load_scenario", "scenario_json_schema"]
 
 MAX_FILE_BYTES = 10**6
 _MAX_KEY_PARTS = 4

@@ -9,10 +9,10 @@ from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from bench.scenario.formats import format_bytes
+from bench.scenario.yaml_lines import KeyPath, dotted
 from bench.suggest import did_you_mean, nearest, shown
-from bench.unit_formats import format_bytes
 from bench.units import Size, parse_bytes, parse_fraction, parse_seconds, parse_size
-from bench.yaml_lines import KeyPath, dotted
 from distill.models import parse_model
 
 Value = TypeVar("Value", bound=Hashable)

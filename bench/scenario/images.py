@@ -8,11 +8,11 @@ from pydantic import PlainSerializer, PlainValidator, ValidationInfo
 
 from bench.cells import Frozen
 from bench.errors import UserError
-from bench.images import Role, builtin_names, expand_images
-from bench.scenario_fields import folder_of, key, listed
-from bench.scenario_values import KeyProblemsError, read_list
+from bench.image_specs import Role, builtin_names, expand_images
+from bench.scenario.fields import folder_of, key, listed
+from bench.scenario.values import KeyProblemsError, read_list
+from bench.scenario.yaml_lines import KeyPath
 from bench.suggest import shown
-from bench.yaml_lines import KeyPath
 
 MAX_IMAGES = 5_000
 """Images of one role: more would not fit the resolved scenario's file."""

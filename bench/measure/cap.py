@@ -1,0 +1,80 @@
+"""The cap on memory that a cell runs under."""
+
+import sys
+
+import torch
+
+from bench.measure.card_memory import process_used, used_before_cuda
+from bench.measure.proc import return_freed_memory, status_bytes
+
+_MB = 1e6
+
+
+def apply_cap(cap_bytes: int | None, device: str) -> str | None:
+    """Limit this process to ``cap_bytes`` of memory on ``device``; returns how, as a sentence.
+
+    CPU (Linux): ``RLIMIT_DATA`` is set to the present data segment plus the cap, so that memory may
+    grow by the cap; an allocation beyond it fails as an error. Set the number of PyTorch's threads
+    before: they are started here, because OpenMP ends the process if it cannot start one later.
+
+    CUDA (``cuda:N``): PyTorch's allocator is limited to the cap less what the CUDA context takes of
+    the card; this initialises CUDA.
+
+    None without a cap. The sentence starts with ``not enforced:`` where nothing could be limited.
+    """
+    if cap_bytes is None:
+        return None
+    return _cap_cuda(cap_bytes, device) if device.startswith("cuda") else _cap_host(cap_bytes)
+
+
+def _cap_host(cap_bytes: int) -> str:
+    return_freed_memory()
+    _start_threads()
+    in_use = status_bytes("VmData")
+    if sys.platform != "linux" or in_use is None:
+        return (
+            f"not enforced: limiting a process's data segment needs Linux and /proc "
+            f"(this is {sys.platform})"
+        )
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limits = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    limit = min([in_use + cap_bytes, *limits])
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    sentence = (
+        f"RLIMIT_DATA at {limit / _MB:.1f} MB: {in_use / _MB:.1f} MB in use at the start plus the "
+        f"cap of {cap_bytes / _MB:.1f} MB"
+    )
+    if limit < in_use + cap_bytes:
+        sentence += ", lowered by the limit the process was started with"
+    return sentence
+
+
+def _start_threads() -> None:
+    """Have OpenMP start its threads: each one's stack counts as data."""
+    grain = 32768  # elements per thread below which PyTorch does not divide the work
+    torch.zeros(grain * torch.get_num_threads()).add_(1)
+
+
+def _cap_cuda(cap_bytes: int, device: str) -> str:
+    before = used_before_cuda()
+    torch.empty(1, device=device)
+    free, total = torch.cuda.mem_get_info(device)
+    if cap_bytes >= total:
+        return (
+            f"no limit: the cap of {cap_bytes / _MB:.1f} MB is not below the card's "
+            f"{total / _MB:.1f} MB"
+        )
+    taken = process_used(device, before=before)
+    source = "the CUDA context's"
+    if taken is None:
+        taken, source = total - free, "the CUDA context's and other processes'"
+    context = max(0, taken - torch.cuda.memory_reserved(device))
+    limit = max(0, cap_bytes - context)
+    torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total), device)
+    return (
+        f"PyTorch's CUDA allocator limited to {limit / _MB:.1f} MB of the card's "
+        f"{total / _MB:.1f} MB: the cap of {cap_bytes / _MB:.1f} MB less {source} "
+        f"{context / _MB:.1f} MB"
+    )

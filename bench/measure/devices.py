@@ -1,0 +1,126 @@
+"""The devices a run can be on, by their names on the command line. Never initialises CUDA."""
+
+import difflib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bench.errors import EnvironmentUnfitError, UserError
+from bench.measure.nvml import ask_nvml, nvml
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU that CUDA would see. ``index`` is the N of ``cuda:N``."""
+
+    index: int
+    uuid: str
+    name: str
+    memory_mb: float
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs that ``CUDA_VISIBLE_DEVICES`` leaves, in CUDA's order; empty without a driver.
+
+    NVML orders by PCI bus. CUDA does so only with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``: on a machine
+    with cards of different kinds the two agree when that is set.
+    """
+    with nvml() as api:
+        if api is None:
+            return []
+        return [_gpu(api, index, handle) for index, handle in enumerate(visible_handles(api))]
+
+
+def _gpu(api: Any, index: int, handle: Any) -> Gpu:
+    memory = ask_nvml(api.nvmlDeviceGetMemoryInfo, handle)
+    return Gpu(
+        index=index,
+        uuid=str(ask_nvml(api.nvmlDeviceGetUUID, handle) or ""),
+        name=str(ask_nvml(api.nvmlDeviceGetName, handle) or "unknown GPU"),
+        memory_mb=memory.total / 1e6 if memory is not None else 0.0,
+    )
+
+
+def visible_handles(api: Any) -> list[Any]:
+    """NVML handles of the devices CUDA may use, by CUDA's rules for the variable.
+
+    A list of indices or of (shortened) UUIDs; it ends at the first entry that names no device, and
+    naming one twice leaves none.
+    """
+    present = [api.nvmlDeviceGetHandleByIndex(i) for i in range(api.nvmlDeviceGetCount())]
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return present
+    uuids = [str(ask_nvml(api.nvmlDeviceGetUUID, handle) or "") for handle in present]
+    chosen: dict[str, Any] = {}
+    for entry in (part.strip() for part in wanted.split(",")):
+        found = _named_handle(api, entry, present, uuids)
+        if found is None:
+            break
+        uuid, handle = found
+        if uuid in chosen:
+            return []
+        chosen[uuid] = handle
+    return list(chosen.values())
+
+
+def _named_handle(
+    api: Any, entry: str, present: list[Any], uuids: list[str]
+) -> tuple[str, Any] | None:
+    if entry.isdecimal():
+        index = int(entry)
+        return (uuids[index] or entry, present[index]) if index < len(present) else None
+    if entry.startswith("MIG-"):
+        handle = ask_nvml(api.nvmlDeviceGetHandleByUUID, entry)
+        return None if handle is None else (entry, handle)
+    if not entry.startswith("GPU-"):
+        return None
+    matches = [pair for pair in zip(uuids, present, strict=True) if pair[0].startswith(entry)]
+    return matches[0] if len(matches) == 1 else None
+
+
+def resolve_device(requested: str) -> str:
+    """``cpu`` or ``cuda:N`` for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    ``auto`` is the first GPU if there is one and PyTorch was built for CUDA, else the CPU.
+
+    Raises:
+        UserError: for any other text.
+        EnvironmentUnfitError: the GPU asked for is not there, or PyTorch was built without CUDA.
+    """
+    if requested == "cpu":
+        return "cpu"
+    if requested == "auto":
+        return "cuda:0" if torch.version.cuda and gpus() else "cpu"
+    kind, separator, number = requested.partition(":")
+    if kind != "cuda" or (separator and not (number.isascii() and number.isdecimal())):
+        raise UserError(_misspelt_device(requested))
+    index = int(number or 0)
+    _require_gpu(requested, index)
+    return f"cuda:{index}"
+
+
+def _misspelt_device(requested: str) -> str:
+    near = difflib.get_close_matches(requested, ["auto", "cpu", "cuda", "cuda:0"], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"device: must be auto, cpu, cuda or cuda:N (N from 0), got {requested!r}{hint}"
+
+
+def _require_gpu(requested: str, index: int) -> None:
+    if not torch.version.cuda:
+        raise EnvironmentUnfitError(
+            f"device: {requested!r} is not possible, PyTorch {torch.__version__} is built without "
+            "CUDA; use cpu, or install a CUDA build of PyTorch"
+        )
+    present = gpus()
+    if index < len(present):
+        return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    limited = f" (CUDA_VISIBLE_DEVICES={visible!r})" if visible is not None else ""
+    there = ", ".join(f"cuda:{gpu.index} ({gpu.name})" for gpu in present)
+    raise EnvironmentUnfitError(
+        f"device: {requested!r} is not there{limited}; "
+        + (f"there is {there}" if there else "no NVIDIA GPU was found, use cpu")
+    )

@@ -1,0 +1,175 @@
+"""How running out of memory shows itself: errors, and the kernel's kills."""
+
+import errno
+import re
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from bench.measure import proc
+from bench.measure.proc import status_bytes
+
+_MB = 1e6
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class OutOfMemory:
+    """An allocation that failed, as a record tells it. Amounts in MB, None if not known."""
+
+    code: Literal["cuda_allocator", "host_allocator"]
+    requested_mb: float | None
+    free_mb: float | None
+    """What could still be allocated then: under the cap, if there is one."""
+    message: str
+    """One sentence for a person."""
+
+
+def out_of_memory(error: BaseException) -> OutOfMemory | None:
+    """What ``error`` says of a failed allocation; None if it is about something else.
+
+    Known are PyTorch's out-of-memory error, the allocation failures of cuDNN, cuBLAS and cuSOLVER,
+    ``MemoryError``, ``ENOMEM``, PyTorch's CPU allocator and ``std::bad_alloc``, and, only under a
+    limit on the data segment, oneDNN's failure to create a primitive (whose code takes memory).
+
+    When there is not even memory to read ``error``, the local variables of the frames that raised
+    it are dropped first.
+    """
+    try:
+        return _read_failure(error)
+    except MemoryError:
+        traceback.clear_frames(error.__traceback__)
+        return _read_failure(error)
+
+
+def _read_failure(error: BaseException) -> OutOfMemory | None:
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and _CUDA_FAILURE.search(text)
+    ):
+        return _cuda_failure(text)
+    return _host_failure(text) if _is_host_failure(error, text) else None
+
+
+_CUDA_FAILURE = re.compile(
+    r"CUDNN_STATUS_ALLOC_FAILED|CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"
+    r"|CUBLAS_STATUS_ALLOC_FAILED|CUSOLVER_STATUS_ALLOC_FAILED"
+    r"|CUDA error: out of memory|CUDA out of memory"
+)
+_HOST_FAILURE = re.compile(r"DefaultCPUAllocator: |std::bad_alloc")
+_ONEDNN_FAILURE = re.compile(r"could not (create|execute) a (primitive|memory)(?! descriptor)")
+_UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_AMOUNT = r"(\d+(?:\.\d*)?) (bytes|KiB|MiB|GiB)"
+
+
+def _amount_mb(pattern: str, text: str) -> float | None:
+    """The amount that ``pattern`` places with ``AMOUNT`` in ``text``, in MB."""
+    match = re.search(pattern.replace("AMOUNT", _AMOUNT), text)
+    return float(match[1]) * _UNITS[match[2]] / _MB if match else None
+
+
+def _cuda_failure(text: str) -> OutOfMemory:
+    requested = _amount_mb("Tried to allocate AMOUNT", text)
+    free = _amount_mb("of which AMOUNT is free", text)
+    left = _left_under_cap(text)
+    if left is not None:
+        free = left if free is None else min(free, left)
+    message = _sentence("CUDA out of memory", text, requested=requested, free=free)
+    return OutOfMemory("cuda_allocator", requested, free, message)
+
+
+def _left_under_cap(text: str) -> float | None:
+    """What a limited allocator still had: the card's free memory does not tell."""
+    allowed = _amount_mb("AMOUNT allowed", text)
+    allocated = _amount_mb("AMOUNT is allocated by PyTorch", text)
+    cached = _amount_mb("AMOUNT is reserved by PyTorch but unallocated", text)
+    if allowed is None or allocated is None or cached is None:
+        return None
+    return max(0.0, allowed - allocated - cached)
+
+
+def _is_host_failure(error: BaseException, text: str) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if not isinstance(error, RuntimeError):
+        return False
+    if _HOST_FAILURE.search(text):
+        return True
+    return _ONEDNN_FAILURE.search(text) is not None and _data_limit() is not None
+
+
+def _host_failure(text: str) -> OutOfMemory:
+    requested = _amount_mb("(?:tried|Unable) to allocate AMOUNT", text)
+    free = _left_of_data_limit_mb()
+    if requested is None or (free is not None and free >= requested):
+        # By now the failed pass may have freed what stood in the way: then it tells nothing.
+        free = None
+    message = _sentence("out of host memory", text, requested=requested, free=free)
+    return OutOfMemory("host_allocator", requested, free, message)
+
+
+def _sentence(what: str, text: str, *, requested: float | None, free: float | None) -> str:
+    if requested is None:
+        said = text.strip().splitlines()[0] if text.strip() else "the allocation failed"
+        return f"{what}: {said}"
+    room = "" if free is None else f", {_shown(free)} MB free"
+    return f"{what}: {_shown(requested)} MB asked for{room}"
+
+
+def _shown(amount_mb: float) -> str:
+    return f"{amount_mb:.1f}" if amount_mb >= 0.1 else f"{amount_mb:.3g}"
+
+
+def _data_limit() -> int | None:
+    """The limit on the process's data segment in bytes; None without one."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def _left_of_data_limit_mb() -> float | None:
+    limit, in_use = _data_limit(), status_bytes("VmData")
+    if limit is None or in_use is None:
+        return None
+    return max(0, limit - in_use) / _MB
+
+
+def oom_kills() -> int | None:
+    """How many processes the kernel has killed for want of memory; None if it does not tell.
+
+    Of this process's control group where that counts (version 2), else of the whole machine. A
+    child that ended by SIGKILL while this rose was in all likelihood killed by the kernel.
+    """
+    for counter in (_own_cgroup_events(), proc.PROC / "vmstat"):
+        count = None if counter is None else _counter(counter, "oom_kill")
+        if count is not None:
+            return count
+    return None
+
+
+def _own_cgroup_events() -> Path | None:
+    try:
+        memberships = (proc.PROC / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    unified = [line.removeprefix("0::") for line in memberships if line.startswith("0::")]
+    return _CGROUPS / unified[0].lstrip("/") / "memory.events" if unified else None
+
+
+def _counter(path: Path, name: str) -> int | None:
+    """A counter of a file of ``NAME VALUE`` lines."""
+    try:
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    values = [line.split()[1] for line in lines if line.startswith(f"{name} ")]
+    return int(values[0]) if values else None
