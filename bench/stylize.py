@@ -40,8 +40,10 @@ from distill.transforms import FeatureStats
 if TYPE_CHECKING:
     from bench.stylizers.cascade import StyleCode
 
-BUFFERS = 96 * 10**6
-"""Bytes for bands that are read ahead, decoded or wait to be written."""
+BUFFERS = 48 * 10**6
+"""Bytes for bands that are read ahead or wait to be written."""
+BUFFERS_PER_COLUMN = 10_000
+"""Bytes for each pixel of a row that decoding and encoding take: thousands of rows."""
 _SHARE = 0.8
 """Of the memory that is available, what is taken where nobody says how much may be."""
 _BAND = 256
@@ -115,7 +117,8 @@ def stylize_file(
                 precision=cast(Precision, precision),
                 execution="thumbnail" if execution == "thumbnail" else "whole",
             )
-            host = source.held_bytes + sink.held_bytes + BUFFERS
+            host = source.held_bytes + sink.held_bytes
+            host += BUFFERS + BUFFERS_PER_COLUMN * source.width
             choice = _choose(
                 stylizer,
                 Size(source.width, source.height),

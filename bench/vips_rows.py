@@ -77,7 +77,7 @@ class VipsSource:
             self.width, self.height = self.height, self.width
         self.depth = 8 if image.format == "uchar" else 16
         """Bits of a channel: 8 or 16."""
-        self.held_bytes = _decoded_bytes(image)
+        self.held_bytes = _decoded_bytes(image, self._path)
         """Memory that reading takes beyond that of a few rows, in bytes."""
 
     def bands(self, rows: int) -> Iterator[Tensor]:
@@ -171,13 +171,14 @@ def _tiff_mode(path: Path) -> str | None:
         return None
 
 
-def _decoded_bytes(image: Any) -> int:
+def _decoded_bytes(image: Any, path: Path) -> int:
     pixels: int = image.width * image.height
     if _field(image, "vips-loader", "").startswith("webp"):
         return 8 * pixels
     if _field(image, "vips-loader", "").startswith("jpeg"):
-        # Coefficients of 16 bits.
-        return 2 * image.bands * pixels if _field(image, "jpeg-multiscan", 0) else 0
+        # The file is mapped into memory; progressive ones keep coefficients of 16 bits.
+        coefficients = 2 * image.bands * pixels if _field(image, "jpeg-multiscan", 0) else 0
+        return path.stat().st_size + coefficients
     samples = pixels * image.bands * (1 if image.format == "uchar" else 2)
     return samples if _field(image, "interlaced", 0) else 0
 

@@ -1,10 +1,14 @@
 """What all tests share: the optional data beside the project, the GPU mark, quiet settings."""
 
-import sys
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Small networks on small images: threads would wait for each other, on a busy machine long. In the
+# environment, so that worker processes have it too, and before anything loads PyTorch.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -22,13 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Small networks on small images: threads would wait for each other, on a busy machine long."""
-    if torch := sys.modules.get("torch"):
-        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
