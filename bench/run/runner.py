@@ -25,7 +25,7 @@ from bench.run.schedule import (
     Skip,
     by_work,
     decide,
-    least_time_s,
+    least_times_s,
     time_left_s,
     unfinished,
 )
@@ -170,14 +170,15 @@ def _measure_all(
     for position, cell in enumerate(cells):
         known = facts[cell.id]
         estimate = measured.estimate(cell, gmacs=gmacs[cell.id])
+        later = [] if run_ends is None else cells[position + 1 :]
+        others = least_times_s(later, measured, gmacs)
         decision = decide(
             cell,
             records,
             estimate,
             run_time_left_s=None if run_ends is None else run_ends - time.monotonic(),
-            others_s=0.0
-            if run_ends is None
-            else least_time_s(cells[position + 1 :], measured, gmacs),
+            others_s=sum(others),
+            others=len(others),
         )
         if cell.kind == "quality" and known["weights"] == "random":
             record = unmeasured(

@@ -20,6 +20,9 @@ DEADLINE_EXTRA_S = 60.0
 """A worker is stopped after twice the cell's time limit and this much for what is not timed:
 starting Python, loading the networks, making the images."""
 
+SHARES = 4
+"""How many equal shares of the run's spare time a cell may take: most need less than one."""
+
 STARTUP_S = 6.0
 """Seconds of a cell that go to starting the process and loading, for the time left."""
 
@@ -162,6 +165,7 @@ def decide(
     *,
     run_time_left_s: float | None,
     others_s: float = 0.0,
+    others: int = 0,
 ) -> Run | Skip:
     """Whether to start a cell, and with which limits.
 
@@ -172,6 +176,7 @@ def decide(
         run_time_left_s: None where the run has no limit.
         others_s: what the cells after it need at least, one pass each; repeats of this one are
             given up for them, so that a limit costs precision before it costs cells.
+        others: how many cells those are; what is left beyond is shared with them.
     """
     if smaller := _smaller(cell, records, "out_of_memory"):
         return Skip(
@@ -210,8 +215,9 @@ def decide(
             seconds,
         )
     # A third is kept for what is not timed, so that the limit ends the repeats and not the cell.
-    spare_s = min(run_time_left_s, max(run_time_left_s - others_s, least_s))
-    budget_s = min(limit_s, spare_s * 2 / 3)
+    most_s = min(run_time_left_s, max(run_time_left_s - others_s, least_s))
+    share_s = least_s + SHARES * max(0.0, most_s - least_s) / (SHARES + others)
+    budget_s = min(limit_s, min(most_s, share_s) * 2 / 3)
     if run_time_left_s < deadline_s:
         return Run(budget_s, run_time_left_s, "run_time_limit")
     return Run(budget_s, deadline_s, "time_limit")
@@ -234,17 +240,20 @@ def expected_s(cell: Cell, estimate: Estimate | None) -> float | None:
     return STARTUP_S + min(estimate.seconds * passes, limit_s)
 
 
-def least_time_s(
+def least_times_s(
     cells: Iterable[Cell], measured: Measured, gmacs: Mapping[str, float | None]
-) -> float:
-    """Predicted seconds of ``cells`` if each is measured once; those unknown count as a start."""
-    total = 0.0
+) -> list[float]:
+    """Predicted seconds of each of ``cells`` that will run, if it is measured once.
+
+    Those of which nothing is known count as a start.
+    """
+    times = []
     for cell in cells:
         estimate = measured.estimate(cell, gmacs=gmacs.get(cell.id))
         seconds = 0.0 if estimate is None else estimate.seconds
         if seconds <= cell.measure.cell_time_limit_s:
-            total += STARTUP_S + seconds * _passes(cell)
-    return total
+            times.append(STARTUP_S + seconds * _passes(cell))
+    return times
 
 
 def time_left_s(

@@ -18,7 +18,7 @@ from bench.run.schedule import (
     decide,
     estimate_pass_s,
     expected_s,
-    least_time_s,
+    least_times_s,
     time_left_s,
     unfinished,
 )
@@ -227,10 +227,28 @@ def test_repeats_are_given_up_for_the_cells_to_come():
     assert among.budget_s == 20.0
 
 
+def test_spare_time_is_shared_with_the_cells_to_come():
+    few, many = (
+        decide(
+            make_cell(limit_s=100),
+            [],
+            Estimate(4.0, ""),
+            run_time_left_s=1000.0,
+            others_s=500.0,
+            others=others,
+        )
+        for others in (1, 96)
+    )
+    assert isinstance(few, Run)
+    assert isinstance(many, Run)
+    assert few.budget_s == 100.0
+    assert 4.0 < many.budget_s < 25.0
+
+
 def test_the_least_time_counts_one_pass_of_each_cell_that_will_run():
     measured = Measured([record_of(make_cell(1000, 1000), latency_ms=2000.0)])
     cells = [make_cell(2000, 1000), make_cell(50_000, 1000, limit_s=50)]
-    assert least_time_s(cells, measured, {}) == STARTUP_S + 4.0
+    assert least_times_s(cells, measured, {}) == [STARTUP_S + 4.0]
 
 
 @given(
