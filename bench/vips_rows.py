@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import struct
+import tempfile
 import threading
 import zlib
 from collections.abc import Iterator
@@ -61,8 +62,8 @@ class VipsSource:
             :meth:`bands`.
     """
 
-    def __init__(self, path: Path, *, scratch: Path) -> None:
-        self._path, self._scratch = path, scratch
+    def __init__(self, path: Path, *, scratch: Path | None = None) -> None:
+        self._path, self._scratch = path, scratch or Path(tempfile.gettempdir())
         self._turned: TurnedPixels | None = None
         self._whole: ArraySource | None = None
         image = self._probed()
@@ -208,9 +209,11 @@ def _rounded(product: npt.NDArray[np.uint32], most: np.uint32) -> npt.NDArray[np
 
 
 def _reason(error: pyvips.Error) -> str:
-    """What libvips says went wrong: its first line that is not pyvips' own."""
+    """What libvips says went wrong: the system's first words if any, else its own."""
     lines = [line.strip() for line in str(error.detail or "").splitlines()]
-    return next(filter(None, lines), str(error).splitlines()[0])
+    system = "system error: "
+    said = [line.removeprefix(system) for line in lines if line.startswith(system)]
+    return next(filter(None, said + lines), str(error).splitlines()[0])
 
 
 # --- Writing --------------------------------------------------------------------------------------
@@ -277,14 +280,14 @@ class VipsSink:
         self._failure: Exception | None = None
 
     def __enter__(self) -> Self:
-        _remove_stale(self._path)
         self._partial = self._path.with_name(
             f".{self._path.name}.{secrets.token_hex(4)}{_UNFINISHED}"
         )
         try:
+            _remove_stale(self._path)
             self._file = self._partial.open("xb")
         except OSError as error:
-            raise UserError(f"{self._path}: cannot be written: {error.strerror}") from error
+            raise self._unwritable(error.strerror or str(error)) from error
         _lock(self._file)
         reading, writing = os.pipe()
         self._pipe = os.fdopen(writing, "wb")

@@ -14,6 +14,9 @@ from distill.networks import reflect_pad
 _PAD_INSTEAD_BELOW = 256 * 256
 """On a GPU, maps of fewer pixels are padded by a copy: launches cost more than bytes there."""
 
+_LARGEST_REDUCED = 2**31
+"""Bytes of a map from which on oneDNN's bfloat16 and float16 convolutions refuse it on the CPU."""
+
 
 def _fused_relu(x: Tensor) -> bool:
     """Whether oneDNN's convolution with fused ReLU, which torch.compile also uses, is there."""
@@ -36,6 +39,25 @@ def _convolve(
     return result.relu_() if relu else result
 
 
+def _convolve_padded(x: Tensor, weight: Tensor, bias: Tensor, relu: bool, vertical: bool) -> Tensor:
+    """With zeros around it, or at the left and right alone; in pieces where it must be."""
+    _, _, height, width = x.shape
+    channels = max(weight.shape[:2])
+    most = _LARGEST_REDUCED // (channels * width * x.dtype.itemsize)
+    if not vertical or x.device.type != "cpu" or x.dtype == torch.float32 or height < most:
+        return _convolve(x, weight, bias, relu, (1 if vertical else 0, 1))
+    y = torch.empty(
+        (1, weight.shape[0], height, width), dtype=x.dtype, memory_format=torch.channels_last
+    )
+    step = max(1, most // 8)
+    for top in range(0, height, step):
+        # A line more above and below, whose own results, wrong by the zeros, are dropped.
+        first, end = max(0, top - 1), min(height, top + step)
+        piece = _convolve(x[:, :, first : end + 1], weight, bias, relu, (1, 1))
+        y[:, :, top:end] = piece[:, :, top - first : end - first]
+    return y
+
+
 def _edge_lines(x: Tensor, dim: int) -> Tensor:
     """The lines that the first and the last output line see, reflected: six along ``dim``."""
     size = x.shape[dim]
@@ -50,7 +72,7 @@ def convolve_reflect(
     """3x3 convolution with reflection padding: zeros in the kernel, then the border again."""
     if x.device.type == "cuda" and x.shape[-2] * x.shape[-1] < _PAD_INSTEAD_BELOW:
         return _convolve(reflect_pad(x, 1, 1, *(1, 1) if vertical else (0, 0)), weight, bias, relu)
-    y = _convolve(x, weight, bias, relu, (1 if vertical else 0, 1))
+    y = _convolve_padded(x, weight, bias, relu, vertical)
     # Six lines give four, of which the first and the last are the border's.
     if vertical:
         edge = _convolve(reflect_pad(_edge_lines(x, 2), 1, 1, 0, 0), weight, bias, relu)

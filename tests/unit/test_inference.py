@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from distill import kernels
 from distill.cascades import load_cascade
 from distill.inference import FastDecoder, FastEncoder, Layout
 from distill.models import FAMILIES, ModelSpec
@@ -183,3 +184,15 @@ def test_frozen_parameters_get_no_gradient(model):
             for name, parameter in network.named_parameters():
                 assert not parameter.requires_grad, name
                 assert parameter.grad is None, name
+
+
+@pytest.mark.parametrize("height", [1, 2, 7, 40])
+def test_maps_too_large_for_the_library_are_convolved_in_pieces(monkeypatch, height):
+    generator = torch.Generator().manual_seed(3)
+    x = torch.rand(1, 8, height, 24, generator=generator)
+    x = x.to(torch.float64).contiguous(memory_format=torch.channels_last)
+    weight = torch.rand(16, 8, 3, 3, generator=generator, dtype=torch.float64)
+    bias = torch.rand(16, generator=generator, dtype=torch.float64)
+    at_once = kernels.convolve_reflect(x, weight, bias, relu=False)
+    monkeypatch.setattr(kernels, "_LARGEST_REDUCED", 16 * 24 * 8 * 5)
+    torch.testing.assert_close(kernels.convolve_reflect(x, weight, bias, relu=False), at_once)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import pytest
 import torch
@@ -69,7 +70,7 @@ def streamed(steps: tuple[Step, ...], image: Tensor, cuts: list[int]) -> Tensor:
     """The steps over the image in bands that end at ``cuts``, joined again."""
     network = StreamedNetwork(steps)
     edges = [0, *sorted(cuts), image.shape[2]]
-    bands = [image[:, :, a:b] for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    bands = [image[:, :, a:b] for a, b in pairwise(edges) if b > a]
     found = [network.push([band]) for band in bands]
     found += network.finish()
     return torch.cat([rows for rows in found if rows is not None], 2)

@@ -317,6 +317,23 @@ def test_a_failure_to_write_is_told_and_stops_nobody(tmp_path, monkeypatch) -> N
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp"])
+def test_no_room_for_the_file(tmp_path, name) -> None:
+    """A limit on the sizes of files fails as a full disc does."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(UserError) as error:
+            write(tmp_path / name, torch.rand(1, 3, 700, 700))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert problem(error) == f"{tmp_path / name}: cannot be written: File too large"
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_others_left_is_removed_and_what_they_write_is_not(tmp_path, picture) -> None:
     (tmp_path / ".a.png.0123abcd.unfinished").write_bytes(b"killed")
     (tmp_path / ".b.png.0123abcd.unfinished").write_bytes(b"another's")
