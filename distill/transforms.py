@@ -140,7 +140,23 @@ class ChannelAffine:
         return mapped
 
 
+def _settle(values: Tensor) -> Tensor:
+    """Round to 32 bits below the largest value.
+
+    Whitening amplifies rounding by hundreds, and a cascade does so stage after stage: sums that
+    differ in their last bit, because an image came in other bands, would show in the fifth digit of
+    the result. On a grid that is coarse against float64 and fine against what the float32 features
+    carry, they are the same.
+    """
+    largest = values.abs().max()
+    if not 0 < largest < torch.inf:
+        return values
+    grid = torch.exp2(torch.floor(torch.log2(largest)) - 32)
+    return (values / grid).round() * grid
+
+
 def _root(covariance: Tensor, cutoff: float, power: float) -> Tensor:
+    covariance = _settle(covariance)
     values, vectors = torch.linalg.eigh(covariance)
     scaled = torch.where(values > cutoff, values.clamp_min(cutoff) ** power, 0.0)
     root: Tensor = (vectors * scaled) @ vectors.T
@@ -156,7 +172,7 @@ def whiten(content: FeatureStats, *, cutoff: float = WHITENING_CUTOFF) -> Channe
             added to the covariance.
     """
     matrix = _root(content.covariance, cutoff, -0.5)
-    return ChannelAffine(matrix, -(matrix @ content.mean))
+    return ChannelAffine(matrix, -(matrix @ _settle(content.mean)))
 
 
 def color(style: FeatureStats, *, cutoff: float = WHITENING_CUTOFF) -> ChannelAffine:

@@ -177,7 +177,9 @@ def _row(job: Job, execution: str, **values: Any) -> Row:
     weights = "trained" if ":" in job.model else "random"
     megapixels = job.width * job.height / 1e6
     return Row(
-        *(execution, job.model, weights, job.device, job.width, job.height, megapixels), **values
+        *(execution, job.model.partition(":")[0], weights, job.device, job.width, job.height),
+        megapixels,
+        **values,
     )
 
 

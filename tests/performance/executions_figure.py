@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from reports.style import (
     GREY,
@@ -30,7 +31,10 @@ def write_figure(table: Path, folder: Path) -> list[Path]:
         figure = new_figure(PAGE, 2.1)
         time, memory, difference = figure.subplots(1, 3)
         counters = [_LABELS.get(name, name) for name in rows["memory_counter"].dropna().unique()]
-        _draw(time, rows, rows["seconds"], look, "Time of a pass (s)")
+        # By the megapixel, or factors of a few per cent would not be seen over the range of sizes.
+        _draw(time, rows, rows["seconds"] / rows["megapixels"], look, "Time per megapixel (s)")
+        time.set_yscale("linear")
+        time.set_ylim(bottom=0)
         label = ", ".join(["Peak memory (GB)", *counters])
         _draw(memory, rows, rows["memory_mb"] / 1000, look, label)
         _draw_difference(difference, rows, look)
@@ -82,6 +86,7 @@ def _draw_difference(axes: Axes, rows: pd.DataFrame, look: dict[str, Look]) -> N
         axes.plot(finite["megapixels"], finite["psnr_db"], **_line(look["thumbnail"]))  # type: ignore[arg-type]
         low, high = finite["psnr_db"].min(), finite["psnr_db"].max()
         axes.set_ylim(max(0, low - 6), high + 10)
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     compared = rows[(rows["execution"] == "strips") & (rows["reference"] == "whole")]
     largest = compared["largest_difference"].max()
     if pd.notna(largest):
@@ -103,7 +108,7 @@ def _note(rows: pd.DataFrame) -> str:
     missing = rows[rows["status"] != "ok"]
     for name, own in missing.groupby("execution"):
         sizes = ", ".join(f"{size:.3g}" for size in own["megapixels"])
-        parts.append(f"{name} did not fit at {sizes} MP.")
+        parts.append(f"{str(name).capitalize()} did not fit at {sizes} MP.")
     if (rows["reference"] == "strips").any():
         parts.append("Where whole did not fit, the PSNR is against strips.")
     return " ".join(parts)
