@@ -13,6 +13,7 @@ import torch
 from bench.errors import UserError
 from bench.measure.devices import gpus
 from bench.quality.perceptual import BACKBONE
+from bench.stylizers.cascade import native_on_cpu
 from distill.weights import load_named, torchvision_file
 
 
@@ -44,9 +45,8 @@ def examine() -> Iterator[Check]:
     yield Check(
         Path("/proc/self/clear_refs").exists(), "peaks of resident memory (/proc/self/clear_refs)"
     )
-    for precision in ("bf16", "fp16"):
-        native = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported", lambda: False)()
-        yield Check(native, f"native {precision} convolutions on this CPU")
+    yield Check(native_on_cpu("bf16"), "native bf16 convolutions on this CPU")
+    yield Check(native_on_cpu("fp16"), "native fp16 convolutions on this CPU")
     backbone = torchvision_file(BACKBONE)[1]
     hint = "" if backbone.is_file() else f": not in torch's cache ({backbone})"
     yield Check(backbone.is_file(), f"AlexNet features for LPIPS{hint}")

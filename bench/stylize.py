@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
@@ -19,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from bench.cells import Execution, Precision
 from bench.errors import EnvironmentUnfitError, UserError
 from bench.execution.rows import TensorSink, TensorSource, padded_bands, padded_size
-from bench.execution.strip_plan import FIXED, StripPlan, plan_strips
+from bench.execution.strip_plan import FIXED, StripPlan, largest_band, plan_strips
 from bench.execution.strips import Report, stylize_rows
 from bench.execution.thumbnail import PADDING, PATCH, THUMBNAIL
 from bench.images import check_writable, read_image, resize
@@ -34,7 +33,7 @@ from bench.vips_rows import VipsSink, VipsSource, holds_16_bits
 from distill.inference import Layout
 from distill.models import parse_model
 from distill.networks import ALIGNMENT
-from distill.streaming import StreamedNetwork, band_bytes
+from distill.streaming import stream
 from distill.transforms import FeatureStats
 
 if TYPE_CHECKING:
@@ -229,20 +228,11 @@ def _in_memory_bytes(stylizer: Stylizer, size: Size) -> int:
     """Most memory that the image takes in whole execution, or in that by patches, in bytes."""
     item = stylizer.layout.dtype.itemsize
     if stylizer.execution == "whole":
-        return 2 * 3 * size.pixels * item + _maps_bytes(stylizer, size)
+        return 2 * 3 * size.pixels * item + largest_band(stylizer, *padded_size(*size))
     # The content is float32 on the host until a patch of it is placed.
     patch, thumbnail = PATCH + 2 * PADDING, size.width * THUMBNAIL // size.height
     largest = max(patch * patch, thumbnail * min(THUMBNAIL, size.height))
-    return 3 * size.pixels * (4 + item) + _maps_bytes(stylizer, Size(largest // 16, 16))
-
-
-def _maps_bytes(stylizer: Stylizer, size: Size) -> int:
-    wide, high = padded_size(*size)
-    return max(
-        band_bytes(network.steps, stylizer.layout, wide >> shift, high >> shift)
-        for stage in stylizer.stages
-        for network, shift in ((stage.encoder, 0), (stage.decoder, stage.decoder.stage - 1))
-    )
+    return 3 * size.pixels * (4 + item) + largest_band(stylizer, *padded_size(largest // 16, 16))
 
 
 def _available(device: torch.device) -> int:
@@ -291,11 +281,8 @@ def _encode_style(stylizer: Stylizer, style: ArraySource, rows: int) -> "StyleCo
     code = []
     for stage in stylizer.stages:
         stats = FeatureStats(stage.encoder.channels)
-        network = StreamedNetwork(stage.encoder.steps)
-        bands = padded_bands(style, rows, stylizer.layout)
-        for features in chain((network.push([band]) for band in bands), network.finish()):
-            if features is not None:
-                stats.update(features)
+        for features in stream(stage.encoder.steps, padded_bands(style, rows, stylizer.layout)):
+            stats.update(features)
         code.append(stage.restyle(stats))
     return tuple(code)
 

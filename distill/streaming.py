@@ -6,7 +6,7 @@ them to the next band. The result is that of the whole image, with reflection at
 alone, whatever the heights of the bands.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -100,6 +100,16 @@ class StreamedNetwork:
                 return None
             rows = result
         return rows
+
+
+def stream(steps: Sequence[Step], bands: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Bands of an image, from top to bottom, through a network, lazily."""
+    network = StreamedNetwork(steps)
+    for band in bands:
+        result = network.push([band])
+        if result is not None:
+            yield result
+    yield from network.finish()
 
 
 def band_bytes(steps: Sequence[Step], layout: Layout, width: int, rows: int) -> int:

@@ -64,6 +64,21 @@ class StripPlan:
         return max(a + b for a, b in zip([0, *sizes], [*sizes, 0], strict=True))
 
 
+def largest_band(stylizer: "Stylizer", width: int, rows: int) -> int:
+    """Most bytes that a band takes in any network of a cascade.
+
+    Args:
+        stylizer: the cascade.
+        width: of the image in pixels, a multiple of 16.
+        rows: of the band in image lines, a multiple of 16.
+    """
+    return max(
+        band_bytes(network.steps, stylizer.layout, width >> shift, rows >> shift)
+        for stage in stylizer.stages
+        for network, shift in ((stage.encoder, 0), (stage.decoder, stage.decoder.stage - 1))
+    )
+
+
 def plan_strips(
     stylizer: "Stylizer", width: int, height: int, *, budget: int | None, fixed: int = FIXED
 ) -> StripPlan:
@@ -82,11 +97,7 @@ def plan_strips(
     wide, high = padded_size(width, height)
 
     def band(rows: int) -> int:
-        return HELD * max(
-            band_bytes(network.steps, stylizer.layout, wide >> shift, max(1, rows >> shift))
-            for stage in stylizer.stages
-            for network, shift in ((stage.encoder, 0), (stage.decoder, stage.decoder.stage - 1))
-        )
+        return HELD * largest_band(stylizer, wide, rows)
 
     room = COMFORTABLE_BAND if budget is None else min(COMFORTABLE_BAND, (budget - fixed) // 2)
     rows = ALIGNMENT
@@ -115,8 +126,7 @@ def _keep(
     stylizer: "Stylizer", stage: "Stage", pixels: int, spare: int | None, *, first: bool
 ) -> Keep:
     item = stylizer.layout.dtype.itemsize
-    channels = stage.encoder.steps[-1].weight.shape[0]
-    features = channels * (pixels >> 2 * (stage.encoder.stage - 1)) * item
+    features = stage.encoder.channels * (pixels >> 2 * (stage.encoder.stage - 1)) * item
     image = 3 * pixels * item
     if spare is None or features <= spare:
         return Keep("features", "memory", features)

@@ -22,8 +22,7 @@ from bench.execution.rows import (
 )
 from bench.execution.spool import Spool, check_scratch
 from bench.execution.strip_plan import FIXED, StripPlan, plan_strips
-from distill.inference import Step
-from distill.streaming import StreamedNetwork
+from distill.streaming import stream
 from distill.transforms import FeatureStats
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def stylize_rows(
         spool = Spool(keep.place, folder)
         stats = FeatureStats(stage.encoder.channels)
         passing = _kept(images, spool) if keep.what == "image" else images
-        for features in _through(stage.encoder.steps, counter.watch(passing)):
+        for features in stream(stage.encoder.steps, counter.watch(passing)):
             stats.update(features)
             if keep.what == "features":
                 spool.append(features)
@@ -94,8 +93,8 @@ def stylize_rows(
         if keep.what == "nothing":
             kept = padded_bands(source, plan.rows, layout)
         if keep.what != "features":
-            kept = _through(stage.encoder.steps, counter.watch(kept))
-        images = _through(stage.decoder.steps_after(match), kept)
+            kept = stream(stage.encoder.steps, counter.watch(kept))
+        images = stream(stage.decoder.steps_after(match), kept)
     done = 0
     for image in counter.watch(images):
         # What was reflected below and at the right goes again.
@@ -103,16 +102,6 @@ def stylize_rows(
         done += rows.shape[2]
         if rows.shape[2]:
             sink.write(rows.clamp_(0, 1))
-
-
-def _through(steps: tuple[Step, ...], bands: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Bands through a network, lazily."""
-    network = StreamedNetwork(steps)
-    for band in bands:
-        result = network.push([band])
-        if result is not None:
-            yield result
-    yield from network.finish()
 
 
 def _kept(bands: Iterable[Tensor], spool: Spool) -> Iterator[Tensor]:

@@ -116,6 +116,11 @@ def padded_macs(macs_per_pixel: float, width: int, height: int) -> int:
     return round(macs_per_pixel * padded)
 
 
+def native_on_cpu(precision: Literal["bf16", "fp16"]) -> bool:
+    """Whether this CPU has convolutions of its own in a reduced precision."""
+    return bool(getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported", lambda: False)())
+
+
 def set_precision(precision: Precision, device: str) -> torch.dtype:
     """Set the process's arithmetic for a precision, and return the type to compute in.
 
@@ -129,10 +134,8 @@ def set_precision(precision: Precision, device: str) -> torch.dtype:
         )
     if precision == "bf16" and cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise Unsupported("precision", f"this GPU has no native bf16 ({device})")
-    if not cuda and precision in ("bf16", "fp16"):
-        native = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported", lambda: False)()
-        if not native:
-            raise Unsupported("precision", f"this CPU has no native {precision} convolutions")
+    if not cuda and precision in ("bf16", "fp16") and not native_on_cpu(precision):
+        raise Unsupported("precision", f"this CPU has no native {precision} convolutions")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = False
     return DTYPES[precision]
