@@ -136,8 +136,14 @@ def pad_to_alignment(x: Tensor, alignment: int = ALIGNMENT) -> Tensor:
     return reflect_pad(x, 0, right, 0, bottom) if right or bottom else x
 
 
+def _conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """A convolution in the precision of its input: float32 weights are cast, as training wants."""
+    bias = None if conv.bias is None else conv.bias.to(x.dtype)
+    return F.conv2d(x, conv.weight.to(x.dtype), bias)
+
+
 def _conv3x3(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    return F.conv2d(reflect_pad(x, 1, 1, 1, 1), conv.weight, conv.bias)
+    return _conv(reflect_pad(x, 1, 1, 1, 1), conv)
 
 
 class Encoder(nn.Module):
@@ -164,12 +170,12 @@ class Encoder(nn.Module):
         """Features at each of ``layers`` (names such as ``relu3_1``), in one pass."""
         wanted = list(layers)
         found: dict[str, Tensor] = {}
-        x = self.conv0(image)
+        x = _conv(image, self.conv0)
         block = 1
         for conv in self.description:
             if conv.block != block:
                 x, block = F.max_pool2d(x, 2), conv.block
-            x = F.relu(_conv3x3(x, self.get_submodule(conv.name)))  # type: ignore[arg-type]
+            x = _conv3x3(x, self.get_submodule(conv.name)).relu_()  # type: ignore[arg-type]
             found[conv.name.replace("conv", "relu")] = x
         if missing := [name for name in wanted if name not in found]:
             raise ValueError(f"no layer {missing[0]!r} in this encoder; it has {', '.join(found)}")
@@ -202,7 +208,7 @@ class Decoder(nn.Module):
                 x, block = F.interpolate(x, scale_factor=2, mode="nearest"), conv.block
             x = _conv3x3(x, self.get_submodule(conv.name))  # type: ignore[arg-type]
             if conv.name != "conv1_1" or self.final_relu:
-                x = F.relu(x)
+                x = x.relu_()
         return x
 
 

@@ -1,0 +1,82 @@
+"""``distill export``: a model as one folder, and as ONNX."""
+
+import re
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+from rich.table import Table
+
+from distill.command_line import console
+from distill.errors import UserError
+from distill.export import ImageSize, ModelExport, export_model
+from distill.export_manifest import DTYPES, DType
+from distill.models import parse_model
+from distill.onnx_check import TOLERANCE
+
+
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(help="METHOD-FAMILY-RATIOx[:WEIGHTS], with trained weights."),
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder to write; new or empty.")],
+    onnx: Annotated[
+        bool,
+        typer.Option(
+            "--onnx",
+            help="Encoders and decoders as ONNX, too, with any batch, height and width, compared "
+            "with PyTorch at several sizes.",
+        ),
+    ] = False,
+    check_size: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WxH", help="A further size of image to compare ONNX at; may be repeated."
+        ),
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="How weights are stored: fp32 or fp16; both compute in fp32.")
+    ] = "fp32",
+) -> None:
+    """Write a model as one folder: its weights, a manifest (model.json), and ONNX if asked for."""
+    if dtype not in DTYPES:
+        raise UserError(f"--dtype {dtype}: must be one of {', '.join(DTYPES)}")
+    try:
+        spec = parse_model(model)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    result = export_model(
+        spec,
+        out,
+        onnx=onnx,
+        dtype=cast("DType", dtype),
+        check_sizes=[_parse_size(text) for text in check_size or ()],
+    )
+    _show(result, out)
+
+
+def _parse_size(text: str) -> ImageSize:
+    match = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", text.strip())
+    if not match:
+        raise UserError(f"--check-size {text}: expected WxH in pixels, such as 256x128")
+    return ImageSize(int(match[1]), int(match[2]))
+
+
+def _show(result: ModelExport, out: Path) -> None:
+    table = Table("file", box=None)
+    table.add_column("MB", justify="right")
+    table.add_column("largest difference from PyTorch")
+    for network in result.networks:
+        for path in (network.weights, network.onnx):
+            if path is not None:
+                difference = network.largest if path == network.onnx else None
+                table.add_row(path.name, f"{path.stat().st_size / 1e6:.3f}", str(difference or ""))
+    table.add_row(result.manifest.name, f"{result.manifest.stat().st_size / 1e6:.3f}", "")
+    console().print(table)
+    if differences := [n.largest for n in result.networks if n.largest is not None]:
+        print(
+            f"ONNX differs from PyTorch by {max(d.relative for d in differences):.1e} of the "
+            f"outputs' magnitude at most; up to {TOLERANCE:.0e} is taken for rounding"
+        )
+    print(f"wrote {out}; use it as {result.spec}")

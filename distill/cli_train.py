@@ -1,0 +1,251 @@
+"""``distill train``: the command line of training."""
+
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from distill.data import Crops, list_images
+from distill.errors import UserError
+from distill.make import COMPRESSORS, Job, Recipebook, make
+from distill.models import FAMILIES, METHODS, RATIOS, ModelSpec
+from distill.train import DTYPES, Schedule, Settings, Window, make_accelerator
+
+LINE_EVERY_S = 30.0
+"""Without a terminal, a line of progress at most this often."""
+
+
+def _one_of(option: str, allowed: tuple[object, ...]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in map(str, allowed):
+            raise UserError(f"{option}: {value!r} is none of {', '.join(map(str, allowed))}")
+        return value
+
+    return check
+
+
+def train(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the model to make.")],
+    data: Annotated[
+        list[str], typer.Option("--data", help="Photographs: folder, glob or tar file; repeatable.")
+    ],
+    method: Annotated[
+        str, typer.Option(help="wct or adain.", callback=_one_of("method", METHODS))
+    ] = "wct",
+    family: Annotated[
+        str, typer.Option(help="vgg16 or vgg19.", callback=_one_of("family", FAMILIES))
+    ] = "vgg16",
+    ratio: Annotated[
+        int, typer.Option(help="Compression ratio: 1 makes the teacher's decoders.")
+    ] = 16,
+    compressor: Annotated[
+        str,
+        typer.Option(
+            help="collaborative, pruned, fitnet or scratch.",
+            callback=_one_of("compressor", COMPRESSORS),
+        ),
+    ] = "collaborative",
+    styles: Annotated[
+        list[str] | None,
+        typer.Option("--styles", help="Paintings (adain): folder, glob or tar file; repeatable."),
+    ] = None,
+    stages: Annotated[
+        str | None, typer.Option(help="Stages to make, such as 1,2,3; all if not given.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps for each network.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Minutes for each network, instead of steps.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Images of one step, over all devices.")] = 16,
+    crop: Annotated[int, typer.Option(help="Side of the crops, pixels.")] = 256,
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            help="Shorter side before cropping, pixels, or a range such as 150-300 to draw from; "
+            "300 for a crop of 256, in proportion for others."
+        ),
+    ] = None,
+    flip: Annotated[bool, typer.Option(help="Mirror half of the crops.")] = True,
+    learning_rate: Annotated[float, typer.Option(help="Adam's learning rate, at its peak.")] = 1e-4,
+    schedule: Annotated[
+        str,
+        typer.Option(help="constant or cosine.", callback=_one_of("schedule", get_args(Schedule))),
+    ] = "constant",
+    warmup: Annotated[
+        float, typer.Option(help="Part of the budget over which the learning rate rises.")
+    ] = 0.0,
+    weight_decay: Annotated[float, typer.Option(help="Adam's weight decay.")] = 0.0,
+    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32, or bf16 (float32 weights, bfloat16 computation).",
+            callback=_one_of("precision", tuple(DTYPES)),
+        ),
+    ] = "fp32",
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the teacher that a student learns from; embedded if not set."),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="Folder of networks to start from, where layers have the same shape."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads for computing; PyTorch's choice if not given.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a training of --out stopped.")
+    ] = False,
+    log_every: Annotated[int, typer.Option(help="Steps of one line of the log.")] = 10,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
+    tensorboard: Annotated[
+        bool, typer.Option(help="Write curves and sample images for TensorBoard.")
+    ] = True,
+) -> None:
+    """Make a model: teacher decoders (--ratio 1), or a student and its decoders.
+
+    Writes stage{k}-encoder.safetensors and stage{k}-decoder.safetensors to --out, with curves and
+    checkpoints in its training folder. On several devices: accelerate launch -m distill.cli train
+    ...
+    """
+    if ratio not in RATIOS:
+        raise UserError(f"ratio: {ratio} is none of {', '.join(map(str, RATIOS))}")
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    spec = ModelSpec(method, family, ratio)  # type: ignore[arg-type]
+    settings = Settings(
+        steps=steps,
+        minutes=minutes,
+        batch=batch,
+        learning_rate=learning_rate,
+        schedule=schedule,  # type: ignore[arg-type]
+        warmup=warmup,
+        weight_decay=weight_decay,
+        clip=clip,
+        precision=precision,  # type: ignore[arg-type]
+        seed=seed,
+    )
+    book = Recipebook(
+        spec=spec,
+        compressor=compressor,  # type: ignore[arg-type]
+        out=out,
+        content=list_images(data),
+        styles=list_images(styles) if styles else None,
+        crops=Crops(crop, _range(resize, crop), flip),
+        settings=settings,
+        teacher=teacher,
+        start=start,
+        stages=_stages(stages, spec),
+        workers=workers,
+        command=shlex.join(["distill", *sys.argv[1:]]),
+    )
+    accelerator = make_accelerator(device)
+    with _Progress(book, shown=accelerator.is_main_process) as progress:
+        files = make(
+            book,
+            accelerator,
+            resume=resume,
+            log_every=log_every,
+            checkpoint_every=checkpoint_every,
+            tensorboard=tensorboard,
+            report=progress.report,
+        )
+    if accelerator.is_main_process:
+        print(f"wrote {len(files)} networks; use them as {spec}:{out}")
+
+
+def _range(text: str | None, crop: int) -> tuple[int, int]:
+    if text is None:
+        return (round(crop * 300 / 256),) * 2
+    low, dash, high = text.partition("-")
+    try:
+        return int(low), int(high if dash else low)
+    except ValueError:
+        raise UserError(
+            f"resize: {text!r} is neither a number of pixels nor a range such as 150-300"
+        ) from None
+
+
+def _stages(text: str | None, spec: ModelSpec) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    allowed = sorted(spec.stages)
+    if bad := [part for part in parts if part not in map(str, allowed)]:
+        raise UserError(
+            f"stages: {bad[0]!r} is no stage of {spec.method}, which has "
+            f"{', '.join(map(str, allowed))}"
+        )
+    return tuple(sorted({int(part) for part in parts}))
+
+
+class _Progress:
+    """A bar on a terminal, a line now and then elsewhere: loss, images/s, time left."""
+
+    def __init__(self, book: Recipebook, *, shown: bool) -> None:
+        self.book, self.shown = book, shown
+        self._names = [job.name for job in book.jobs()]
+        console = Console(stderr=True)
+        self._bar: Progress | None = None
+        if shown and console.is_terminal:
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
+            self._bar = Progress(*columns, TimeRemainingColumn(), console=console)
+        self._task: TaskID | None = None
+        self._job, self._printed = "", 0.0
+        self._last = Window(0, 0, 0.0, 0.0, {})
+
+    def __enter__(self) -> "_Progress":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def report(self, job: Job, window: Window) -> None:
+        """Show one window."""
+        if not self.shown:
+            return
+        fresh = job.name != self._job
+        if fresh:
+            self._job, self._last = job.name, Window(0, 0, 0.0, 0.0, {})
+        seconds = max(window.seconds - self._last.seconds, 1e-9)
+        speed = (window.images - self._last.images) / seconds
+        self._last = window
+        part = min(1.0, self.book.settings.progress(window.step, window.seconds))
+        number = self._names.index(job.name) + 1
+        terms = ", ".join(f"{key} {value:.4g}" for key, value in window.terms.items())
+        text = (
+            f"{job.name} ({number}/{len(self._names)}) step {window.step}: {terms}; "
+            f"{speed:.1f} images/s"
+        )
+        if self._bar is not None:
+            if fresh or self._task is None:
+                if self._task is not None:
+                    self._bar.remove_task(self._task)
+                self._task = self._bar.add_task(text, total=1.0)
+            self._bar.update(self._task, completed=part, description=text)
+        elif fresh or part >= 1 or time.monotonic() - self._printed > LINE_EVERY_S:
+            self._printed = time.monotonic()
+            left = window.seconds / part - window.seconds if part else 0.0
+            print(f"{text}; {left:.0f} s left", file=sys.stderr, flush=True)

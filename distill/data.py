@@ -1,0 +1,265 @@
+"""Training images: folders, globs and tar files, and crops of them in a reproducible order.
+
+Every crop is a function of (seed, position): which image, where, mirrored or not. A training that
+is resumed at some step therefore sees what an uninterrupted one would have seen, whatever the
+number of worker processes or devices.
+"""
+
+import glob
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from distill.errors import UserError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+class _Entry(NamedTuple):
+    name: str
+    path: Path
+    offset: int
+    """Of the image's bytes in ``path`` (0 unless it is a tar file)."""
+    size: int
+
+
+class ImageSet:
+    """Images of folders, files and tar files, by index; nothing is read before it is asked for."""
+
+    def __init__(self, entries: Sequence[_Entry]) -> None:
+        self._entries = tuple(entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def name(self, index: int) -> str:
+        """Name of an image: its path, or the tar file's and the member's."""
+        return self._entries[index].name
+
+    def open(self, index: int, *, at_least: int | None = None) -> Image.Image:
+        """An image, RGB, upright.
+
+        Args:
+            index: 0 to ``len - 1``.
+            at_least: the shorter side that is needed: a JPEG may come smaller than it is (by a
+                power of two), never below this.
+
+        Raises:
+            UserError: for a file that is no readable image.
+        """
+        entry = self._entries[index]
+        try:
+            with entry.path.open("rb") as file:
+                file.seek(entry.offset)
+                image = Image.open(io.BytesIO(file.read(entry.size)))
+            if at_least is not None:
+                image.draft("RGB", (at_least, at_least))
+            return ImageOps.exif_transpose(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise UserError(f"{entry.name}: cannot be read as an image ({error})") from error
+
+    def digest(self) -> str:
+        """16 hexadecimal digits over the names (without folders) and sizes of all images."""
+        lines = sorted(f"{entry.name.rpartition('/')[2]} {entry.size}" for entry in self._entries)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def list_images(sources: Sequence[str | Path]) -> ImageSet:
+    """The images of folders (with all below them), image files, globs and tar files, sorted.
+
+    Raises:
+        UserError: for a source that is not there, is a compressed tar file, or has no images.
+    """
+    entries: list[_Entry] = []
+    for source in map(str, sources):
+        found = sorted(_entries(source))
+        if not found:
+            raise UserError(
+                f"{source}: no images there; expected a folder, glob or tar file with "
+                f"{', '.join(sorted(SUFFIXES))}"
+            )
+        entries += found
+    return ImageSet(entries)
+
+
+def _entries(source: str) -> Iterator[_Entry]:
+    path = Path(source)
+    if path.is_dir():
+        yield from map(_file_entry, filter(_is_image, path.rglob("*")))
+    elif path.is_file() and tarfile.is_tarfile(path):
+        yield from _tar_entries(path)
+    elif path.is_file():
+        yield _file_entry(path)
+    elif glob.has_magic(source):
+        for match in map(Path, glob.glob(source, recursive=True)):  # noqa: PTH207, may be absolute
+            if _is_image(match):
+                yield _file_entry(match)
+    else:
+        raise UserError(f"{source}: there is no such folder or file")
+
+
+def _is_image(path: Path) -> bool:
+    # "._name.jpg" is what one system's archiver leaves beside every image.
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _file_entry(path: Path) -> _Entry:
+    return _Entry(str(path), path, 0, path.stat().st_size)
+
+
+def _tar_entries(path: Path) -> Iterator[_Entry]:
+    try:
+        with tarfile.open(path, "r:") as archive:  # no compression: members are read in place
+            for member in archive:
+                inside = Path(member.name)
+                if (
+                    member.isfile()
+                    and inside.suffix.lower() in SUFFIXES
+                    and not inside.name.startswith(".")
+                ):
+                    yield _Entry(f"{path}/{member.name}", path, member.offset_data, member.size)
+    except tarfile.TarError as error:
+        raise UserError(
+            f"{path}: cannot be read in place ({error}); unpack it, or give an uncompressed tar"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Crops:
+    """How crops are made of images."""
+
+    size: int
+    """Side of the square crops, pixels."""
+    shorter: tuple[int, int]
+    """The shorter side is resized to a length drawn evenly from this range, pixels."""
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        if self.size < 16 or self.size % 16:
+            raise UserError(f"crop: {self.size} is no multiple of 16 from 16 up")
+        low, high = self.shorter
+        if not self.size <= low <= high:
+            raise UserError(
+                f"resize: {low} to {high} pixels does not hold a crop of {self.size}; both must be "
+                "at least the crop, the first not above the second"
+            )
+
+
+class _CropDataset(Dataset[Tensor | str]):
+    """Crops by position, without end: position // len is the epoch."""
+
+    def __init__(self, images: ImageSet, crops: Crops, seed: int) -> None:
+        self.images, self.crops, self.seed = images, crops, seed
+
+    def __getitem__(self, position: int) -> Tensor | str:
+        epoch, within = divmod(position, len(self.images))
+        index = int(_permutation(len(self.images), self.seed, epoch)[within])
+        try:
+            return crop(
+                self.images, index, self.crops, np.random.default_rng((self.seed, position))
+            )
+        except UserError as error:
+            return str(error)  # a worker process would wrap an exception in its traceback
+
+
+@lru_cache(maxsize=4)
+def _permutation(size: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch, size)).permutation(size)
+
+
+def crop(images: ImageSet, index: int, crops: Crops, rng: np.random.Generator) -> Tensor:
+    """One random crop, uint8 (3, size, size)."""
+    shorter = int(rng.integers(crops.shorter[0], crops.shorter[1] + 1))
+    image = images.open(index, at_least=shorter)
+    scale = shorter / min(image.size)
+    width, height = (max(shorter, round(side * scale)) for side in image.size)
+    left = int(rng.integers(0, width - crops.size + 1))
+    top = int(rng.integers(0, height - crops.size + 1))
+    # Only the crop is resampled, from the box of the image that it covers.
+    box = (
+        left * image.width / width,
+        top * image.height / height,
+        (left + crops.size) * image.width / width,
+        (top + crops.size) * image.height / height,
+    )
+    small = image.resize((crops.size, crops.size), Image.Resampling.BICUBIC, box)
+    if crops.flip and rng.random() < 0.5:
+        small = small.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return torch.from_numpy(np.array(small)).permute(2, 0, 1)
+
+
+class _Steps(Sampler[list[int]]):
+    """Positions of each step's batch, for one of several processes, from a step onwards."""
+
+    def __init__(self, batch: int, start: int, rank: int, processes: int) -> None:
+        self.batch, self.start, self.rank, self.processes = batch, start, rank, processes
+
+    def __iter__(self) -> Iterator[list[int]]:
+        share = self.batch // self.processes
+        step = self.start
+        while True:
+            first = step * self.batch + self.rank * share
+            yield list(range(first, first + share))
+            step += 1
+
+
+def batches(
+    images: ImageSet,
+    crops: Crops,
+    *,
+    batch: int,
+    seed: int,
+    start: int = 0,
+    workers: int = 0,
+    rank: int = 0,
+    processes: int = 1,
+) -> Iterator[Tensor]:
+    """Batches without end: uint8 (batch / processes, 3, size, size).
+
+    Args:
+        images: what to crop.
+        crops: how.
+        batch: images of one step, over all processes.
+        seed: of order and augmentation.
+        start: the step of the first batch.
+        workers: processes that decode images; 0 decodes in this one.
+        rank: this process's number.
+        processes: how many share each batch.
+
+    Raises:
+        UserError: for a batch that the processes cannot share, and (when it comes to it) for an
+            image that cannot be read.
+    """
+    if batch < 1 or batch % processes:
+        raise UserError(f"batch: {batch} images cannot be shared evenly by {processes} processes")
+    loader = DataLoader(
+        _CropDataset(images, crops, seed),
+        batch_sampler=_Steps(batch, start, rank, processes),
+        num_workers=workers,
+        collate_fn=_collate,
+        persistent_workers=False,
+    )
+    for found in loader:
+        if isinstance(found, str):
+            raise UserError(found)
+        yield found
+
+
+def _collate(items: list[Tensor | str]) -> Tensor | str:
+    tensors = []
+    for item in items:
+        if isinstance(item, str):
+            return item
+        tensors.append(item)
+    return torch.stack(tensors)

@@ -1,0 +1,82 @@
+"""Weights as files: safetensors with a header that says what the network is and how it was made."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from distill.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the metadata of a weights file says; every value is a string in the file."""
+
+    family: str
+    method: str
+    ratio: int
+    stage: int
+    role: str
+    """``encoder`` or ``decoder``."""
+    compressor: str
+    """``teacher``, ``collaborative``, ``pruned``, ``fitnet`` or ``scratch``."""
+    source: str = ""
+    """Where weights that were not trained here come from, with their licence."""
+    data: str = ""
+    """What was trained on: number of images and a digest."""
+    steps: int = 0
+    batch: int = 0
+    """Images of one step, over all devices."""
+    seed: int | None = None
+    losses: str = ""
+    """JSON: each loss term's weighted mean over the last tenth of the steps."""
+    command: str = ""
+    version: str = ""
+    """Of this project."""
+
+    def metadata(self) -> dict[str, str]:
+        """The header as safetensors keeps it, without what is not known."""
+        known = {key: value for key, value in asdict(self).items() if value not in ("", None)}
+        return {
+            key: str(value)
+            for key, value in known.items()
+            if value or key not in ("steps", "batch")
+        }
+
+
+def project_version() -> str:
+    """Version of the installed project."""
+    try:
+        return version("ultrastyle-bench")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def losses_json(losses: Mapping[str, float]) -> str:
+    """Loss terms for :attr:`Header.losses`."""
+    return json.dumps({key: float(f"{value:.5g}") for key, value in losses.items()})
+
+
+def save_network(path: Path, tensors: Mapping[str, Tensor], header: Header) -> None:
+    """Write a weights file atomically."""
+    plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    metadata = header.metadata()
+    write_atomically(path, lambda temporary: save_file(plain, temporary, metadata=metadata))
+
+
+def read_header(metadata: Mapping[str, str]) -> Header | None:
+    """The header in a file's metadata; None if the file has none of this project's."""
+    known = {field.name: field.type for field in fields(Header)}
+    needed = ("family", "method", "ratio", "stage", "role", "compressor")
+    if any(key not in metadata for key in needed):
+        return None
+    values = {key: metadata[key] for key in known if key in metadata}
+    numbers = [key for key in values if known[key] in (int, int | None)]
+    try:
+        return Header(**values | {key: int(values[key]) for key in numbers})  # type: ignore[arg-type]
+    except ValueError:
+        return None

@@ -1,0 +1,331 @@
+"""What is trained, and on which loss: one module for each recipe.
+
+Each takes a batch of images, (N, 3, H, W), RGB in 0..1, whose dtype is the precision of the
+computation, and returns its loss terms, weighted; their sum is the loss. What it trains is its
+``trainable`` module; everything else is frozen. A frozen network's features of the batch are
+computed once for all terms.
+
+Sources: reconstruction of decoders after Li et al. 2017 (WCT); the AdaIN decoder after Huang and
+Belongie 2017; the linear embedding and the collaboration after Wang et al. 2020.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from distill.losses import adain, features_mse, mse, style_statistics
+from distill.networks import Decoder, Encoder
+
+Terms = dict[str, Tensor]
+FITTING_POSITIONS = 8192
+"""Of each batch and layer, for the least-squares start of the embeddings."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the loss terms; a recipe uses those that it has."""
+
+    embedding: float = 10.0
+    pixel: float = 1.0
+    perceptual: float = 1.0
+    content: float = 1.0
+    style: float = 10.0
+
+
+ENCODER_WEIGHTS = LossWeights()
+"""Collaborative distillation: 10 / 1 / 1 (Wang et al. 2020)."""
+DECODER_WEIGHTS = LossWeights(perceptual=0.01)
+"""Decoders that rebuild images: 1 / 0.01 (Wang et al. 2020, for the student's)."""
+
+
+def layers_to(stage: int) -> tuple[str, ...]:
+    """The layers that losses compare: ``relu1_1`` to ``relu{stage}_1``."""
+    return tuple(f"relu{k}_1" for k in range(1, stage + 1))
+
+
+class Recipe(nn.Module):
+    """What all recipes share: a frozen loss network, and a name for what is trained."""
+
+    needs_style = False
+    """Whether a batch of style images is wanted beside the content images."""
+
+    def __init__(self, loss_network: Encoder, trainable: nn.Module, weights: LossWeights) -> None:
+        super().__init__()
+        self.loss_network = loss_network.requires_grad_(False)
+        self.trainable = trainable
+        self.weights = weights
+        self.layers = layers_to(loss_network.stage)
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Cast the frozen networks; those that are trained keep float32 weights."""
+        trained = {id(parameter) for parameter in self.trainable.parameters()}
+        for parameter in self.parameters():
+            if id(parameter) not in trained:
+                parameter.data = parameter.data.to(dtype)
+
+    @torch.no_grad()
+    def teacher_features(self, images: Tensor) -> list[Tensor]:
+        """The loss network's features of the batch, without gradient."""
+        return self.loss_network.features(images, self.layers)
+
+    def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
+        """Weighted loss terms of a batch."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def sample(self, content: Tensor, style: Tensor | None = None) -> Tensor:
+        """What the networks make of a batch, to look at: images of its shape."""
+        raise NotImplementedError
+
+
+class ReconstructionRecipe(Recipe):
+    """A decoder that rebuilds the image from the features of a frozen encoder.
+
+    Args:
+        encoder: teacher or student, frozen.
+        decoder: to be trained.
+        loss_network: the teacher's encoder to the same stage, for the perceptual term.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        loss_network: Encoder,
+        weights: LossWeights = DECODER_WEIGHTS,
+    ) -> None:
+        super().__init__(loss_network, decoder, weights)
+        self.encoder = encoder.requires_grad_(False)
+
+    def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
+        """``pixel`` and ``perceptual``."""
+        teacher = self.teacher_features(content)
+        if self.encoder is self.loss_network:
+            features = teacher[-1]
+        else:
+            with torch.no_grad():
+                features = self.encoder(content)
+        rebuilt = self.trainable(features)
+        again = self.loss_network.features(rebuilt, self.layers)
+        return {
+            "pixel": self.weights.pixel * mse(rebuilt, content),
+            "perceptual": self.weights.perceptual * features_mse(again, teacher),
+        }
+
+    @torch.no_grad()
+    def sample(self, content: Tensor, style: Tensor | None = None) -> Tensor:
+        """The rebuilt images."""
+        return self.trainable(self.encoder(content))  # type: ignore[no-any-return]
+
+
+class AdainDecoderRecipe(Recipe):
+    """A decoder of AdaIN's features, of the teacher's encoder or of a frozen student's.
+
+    The target is AdaIN of the teacher's features in both cases.
+    """
+
+    needs_style = True
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        loss_network: Encoder,
+        weights: LossWeights = ENCODER_WEIGHTS,
+    ) -> None:
+        super().__init__(loss_network, decoder, weights)
+        self.encoder = encoder.requires_grad_(False)
+
+    def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
+        """``content`` and ``style``."""
+        assert style is not None
+        theirs, target = _adain_target(self, content, style)
+        if self.encoder is self.loss_network:
+            features = target
+        else:
+            with torch.no_grad():
+                features = adain(*self.encoder(torch.cat((content, style))).chunk(2))
+        stylised = self.trainable(features)
+        return _adain_terms(self, stylised, target, theirs)
+
+    @torch.no_grad()
+    def sample(self, content: Tensor, style: Tensor | None = None) -> Tensor:
+        """The stylised images."""
+        assert style is not None
+        both = self.encoder(torch.cat((content, style)))
+        return self.trainable(adain(*both.chunk(2)))  # type: ignore[no-any-return]
+
+
+def _adain_target(recipe: Recipe, content: Tensor, style: Tensor) -> tuple[list[Tensor], Tensor]:
+    """The teacher's features of the styles, and AdaIN of its deepest features."""
+    both = recipe.teacher_features(torch.cat((content, style)))
+    theirs = [features.chunk(2)[1] for features in both]
+    return theirs, adain(*both[-1].chunk(2))
+
+
+def _adain_terms(recipe: Recipe, stylised: Tensor, target: Tensor, theirs: list[Tensor]) -> Terms:
+    again = recipe.loss_network.features(stylised, recipe.layers)
+    return {
+        "content": recipe.weights.content * mse(again[-1], target),
+        "style": recipe.weights.style * style_statistics(again, theirs),
+    }
+
+
+class EmbeddedEncoder(nn.Module):
+    """A student encoder with its linear embeddings: ``embedding{k}_1``, 1x1, student to teacher."""
+
+    def __init__(self, encoder: Encoder, teacher_widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        # The colour conversion belongs to the input, not to what is compressed.
+        encoder.conv0.requires_grad_(False)
+        for k, wide in enumerate(teacher_widths, start=1):
+            self.add_module(f"embedding{k}_1", nn.Conv2d(encoder.widths[k - 1], wide, 1))
+
+    def embed(self, features: list[Tensor]) -> list[Tensor]:
+        """Student features of relu1_1, relu2_1, ... in the teacher's widths."""
+        embedded = []
+        for k, x in enumerate(features, start=1):
+            conv = self.get_submodule(f"embedding{k}_1")
+            assert isinstance(conv, nn.Conv2d)
+            assert conv.bias is not None
+            embedded.append(nn.functional.conv2d(x, conv.weight.to(x.dtype), conv.bias.to(x.dtype)))
+        return embedded
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Embedded features of every layer."""
+        return self.embed(self.encoder.features(images, layers_to(self.encoder.stage)))
+
+    @torch.no_grad()
+    def fit(self, ours: list[Tensor], theirs: list[Tensor], ridge: float = 1e-4) -> None:
+        """Set the embeddings to the linear least-squares map between two networks' features.
+
+        Features are (positions, channels) for each layer. The closed form (ridge regression, in
+        float64) is where training would arrive with the encoder frozen; starting there saves it
+        the way.
+        """
+        for k, (x, y) in enumerate(zip(ours, theirs, strict=True), start=1):
+            a, b = x.double(), y.double()
+            a = torch.cat((a, a.new_ones(len(a), 1)), 1)
+            normal = a.T @ a
+            normal.diagonal().add_(ridge * normal.diagonal().mean())
+            solution = torch.linalg.solve(normal, a.T @ b).float()
+            conv = self.get_submodule(f"embedding{k}_1")
+            assert isinstance(conv, nn.Conv2d)
+            assert conv.bias is not None
+            conv.weight.copy_(solution[:-1].T[:, :, None, None])
+            conv.bias.copy_(solution[-1])
+
+
+def _joined(batches: list[list[Tensor]]) -> list[Tensor]:
+    """Layer by layer, the batches one after another."""
+    return [torch.cat(layer) for layer in zip(*batches, strict=True)]
+
+
+def _some(features: Tensor) -> Tensor:
+    """A few thousand of the positions of (N, C, H, W), evenly spread: (positions, C)."""
+    every = features.movedim(1, -1).flatten(0, -2)
+    return every[:: max(1, len(every) // FITTING_POSITIONS)]
+
+
+class EncoderRecipe(Recipe):
+    """A student encoder: linear embeddings, and with the teacher's decoder collaboration.
+
+    Args:
+        student: to be trained, with its embeddings.
+        teacher: the teacher's encoder, frozen.
+        decoder: the teacher's decoder, frozen, through which the embedded features must rebuild
+            the image (WCT) or give the stylised one (AdaIN); None trains on the features alone
+            (``fitnet``).
+        style: whether the collaboration is AdaIN's (content and style loss) or the image's
+            reconstruction (pixel and perceptual loss).
+    """
+
+    def __init__(
+        self,
+        student: EmbeddedEncoder,
+        teacher: Encoder,
+        decoder: Decoder | None,
+        *,
+        style: bool,
+        weights: LossWeights = ENCODER_WEIGHTS,
+    ) -> None:
+        super().__init__(teacher, student, weights)
+        self.student = student
+        self.decoder = None if decoder is None else decoder.requires_grad_(False)
+        self.needs_style = style and decoder is not None
+
+    @torch.no_grad()
+    def fit_embeddings(self, batches: Iterable[Tensor]) -> None:
+        """Start the embeddings at their least-squares solution on some batches of images."""
+        ours, theirs = [], []
+        for images in batches:
+            ours.append([_some(x) for x in self.student.encoder.features(images, self.layers)])
+            theirs.append([_some(x) for x in self.teacher_features(images)])
+        self.student.fit(_joined(ours), _joined(theirs))
+
+    def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
+        """``embedding``, and with a decoder ``pixel`` and ``perceptual``, or AdaIN's terms."""
+        if self.needs_style:
+            assert style is not None
+            content = torch.cat((content, style))
+        teacher = self.teacher_features(content)
+        embedded = self.student(content)
+        terms = {"embedding": self.weights.embedding * features_mse(embedded, teacher)}
+        if self.decoder is None:
+            return terms
+        if self.needs_style:
+            theirs = [features.chunk(2)[1] for features in teacher]
+            target = adain(*teacher[-1].chunk(2))
+            stylised = self.decoder(adain(*embedded[-1].chunk(2)))
+            return terms | _adain_terms(self, stylised, target, theirs)
+        rebuilt = self.decoder(embedded[-1])
+        again = self.loss_network.features(rebuilt, self.layers)
+        terms["pixel"] = self.weights.pixel * mse(rebuilt, content)
+        terms["perceptual"] = self.weights.perceptual * features_mse(again, teacher)
+        return terms
+
+    @torch.no_grad()
+    def sample(self, content: Tensor, style: Tensor | None = None) -> Tensor:
+        """The image through the teacher's decoder; without one, the images as they are."""
+        if self.decoder is None:
+            return content
+        return self.decoder(self.student(content)[-1])  # type: ignore[no-any-return]
+
+
+class JointRecipe(Recipe):
+    """Encoder and decoder of a student trained together to rebuild images.
+
+    What ``pruned`` (from the teacher's strongest filters) and ``scratch`` (from random weights)
+    do for their encoder: the teacher serves the perceptual term only.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        loss_network: Encoder,
+        weights: LossWeights = DECODER_WEIGHTS,
+    ) -> None:
+        encoder.conv0.requires_grad_(False)
+        super().__init__(
+            loss_network, nn.ModuleDict({"encoder": encoder, "decoder": decoder}), weights
+        )
+        self.encoder, self.decoder = encoder, decoder
+
+    def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
+        """``pixel`` and ``perceptual``."""
+        rebuilt = self.decoder(self.encoder(content))
+        again = self.loss_network.features(rebuilt, self.layers)
+        return {
+            "pixel": self.weights.pixel * mse(rebuilt, content),
+            "perceptual": self.weights.perceptual
+            * features_mse(again, self.teacher_features(content)),
+        }
+
+    @torch.no_grad()
+    def sample(self, content: Tensor, style: Tensor | None = None) -> Tensor:
+        """The rebuilt images."""
+        return self.decoder(self.encoder(content))  # type: ignore[no-any-return]

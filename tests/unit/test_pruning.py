@@ -1,0 +1,50 @@
+"""The start of students: the teacher's strongest filters."""
+
+import pytest
+import torch
+
+from distill.networks import Decoder, Encoder, seed_weights
+from distill.pruning import kept_filters, prune_decoder, prune_encoder
+
+WIDE, NARROW = (8, 16, 16, 24, 24), (5, 8, 16, 3, 7)
+
+
+def teacher(stage: int) -> tuple[Encoder, Decoder]:
+    encoder, decoder = Encoder("vgg16", WIDE, stage), Decoder("vgg16", WIDE, stage)
+    seed_weights(encoder, 1)
+    seed_weights(decoder, 2)
+    return encoder, decoder
+
+
+@pytest.mark.parametrize("stage", [1, 3, 5])
+@torch.no_grad()
+def test_pruned_networks_equal_masked_ones(stage: int) -> None:
+    encoder, decoder = teacher(stage)
+    kept = kept_filters(encoder, NARROW)
+    small_encoder = prune_encoder(encoder, NARROW, stage)
+    small_decoder = prune_decoder(decoder, kept, NARROW[:stage])
+    for conv in encoder.description:
+        dropped = torch.ones(conv.out_channels, dtype=torch.bool)
+        dropped[kept[conv.name]] = False
+        # What the encoder makes of a dropped filter is zero, and what the decoder reads of it.
+        for key in ("weight", "bias"):
+            encoder.get_parameter(f"{conv.name}.{key}")[dropped] = 0
+        decoder.get_parameter(f"{conv.name}.weight")[:, dropped] = 0
+    image = torch.rand(2, 3, 32, 48)
+    features, small_features = encoder(image), small_encoder(image)
+    last = kept[f"conv{stage}_1"]
+    torch.testing.assert_close(small_features, features[:, last], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(small_decoder(small_features), decoder(features))
+
+
+def test_the_strongest_filters_stay() -> None:
+    encoder, _ = teacher(3)
+    with torch.no_grad():
+        encoder.get_parameter("conv2_1.weight")[[3, 7]] *= 100
+    kept = kept_filters(encoder, (8, 2, 16))
+    assert kept["conv2_1"].tolist() == [3, 7]
+
+
+def test_a_student_wider_than_its_teacher_is_refused() -> None:
+    with pytest.raises(ValueError, match="conv1_1"):
+        kept_filters(teacher(1)[0], (9,))

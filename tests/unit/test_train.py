@@ -1,0 +1,196 @@
+"""The training loop: budgets, schedules, checkpoints that resume exactly, and failures."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from distill.errors import UserError
+from distill.losses import mse
+from distill.networks import Encoder
+from distill.recipes import LossWeights, Recipe, Terms
+from distill.train import Outcome, Settings, TrainingFailedError, make_accelerator, train
+
+SETTINGS = Settings(steps=40, batch=2, learning_rate=1e-2, schedule="cosine", warmup=0.1)
+
+
+class Toy(Recipe):
+    """Learns to invert images with a 1x1 convolution."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(1)
+        super().__init__(Encoder("vgg16", (8,), 1), nn.Conv2d(3, 3, 1), LossWeights())
+
+    def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
+        return {"pixel": mse(self.trainable(content), 1 - content)}
+
+    def sample(self, content: Tensor, style: Tensor | None = None) -> Tensor:
+        return self.trainable(content)
+
+
+def random_batches(
+    *, start: int, batch: int, seed: int, rank: int, processes: int
+) -> Iterator[tuple[Tensor, None]]:
+    for step in itertools.count(start):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        yield torch.randint(0, 256, (batch, 3, 8, 8), generator=generator).to(torch.uint8), None
+
+
+def run(folder: Path, settings: Settings = SETTINGS, batches=random_batches, **options) -> Outcome:
+    options = {"log_every": 5, "checkpoint_every": 10, "recipe": Toy()} | options
+    return train(
+        options.pop("recipe"),
+        batches,
+        settings,
+        folder,
+        accelerator=make_accelerator("cpu"),
+        **options,
+    )
+
+
+def stopping_at(step: int):
+    """Batches that break off like a killed process."""
+
+    def stream(**options) -> Iterator[tuple[Tensor, None]]:
+        for index, batch in enumerate(random_batches(**options), start=options["start"]):
+            if index == step:
+                raise KeyboardInterrupt
+            yield batch
+
+    return stream
+
+
+def test_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> None:
+    whole, parts = Toy(), Toy()
+    uninterrupted = run(tmp_path / "whole", recipe=whole)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", batches=stopping_at(27), recipe=parts)
+    parts = Toy()
+    resumed = run(tmp_path / "parts", recipe=parts, resume=True)
+    assert torch.equal(whole.trainable.weight, parts.trainable.weight)
+    assert torch.equal(whole.trainable.bias, parts.trainable.bias)
+    assert [w.terms for w in resumed.windows] == [w.terms for w in uninterrupted.windows]
+    logs = [(tmp_path / name / "log.csv").read_text().splitlines() for name in ("whole", "parts")]
+    assert [len(log) for log in logs] == [9, 9]
+
+
+def test_it_learns_and_counts(tmp_path: Path) -> None:
+    outcome = run(tmp_path, replace(SETTINGS, steps=400, learning_rate=3e-2))
+    assert (outcome.steps, outcome.images) == (400, 800)
+    assert outcome.windows[-1].loss < 0.02 * outcome.windows[0].loss
+    assert outcome.final_terms()["pixel"] < 0.02 * outcome.windows[0].loss
+
+
+def test_budget_in_minutes_ends(tmp_path: Path) -> None:
+    outcome = run(tmp_path, replace(SETTINGS, steps=None, minutes=0.005))
+    assert outcome.seconds >= 0.3
+    assert outcome.steps > 0
+    assert (tmp_path / "checkpoint.pt").is_file()
+
+
+def test_finished_training_is_not_prolonged(tmp_path: Path) -> None:
+    run(tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    outcome = run(tmp_path, resume=True)
+    assert outcome.steps == 40
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_not_a_number_stops_and_keeps_the_last_good_state(tmp_path: Path) -> None:
+    class Poisoned(Toy):
+        steps = 0
+
+        def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
+            self.steps += 1
+            terms = super().forward(content)
+            return {"pixel": terms["pixel"] * (float("nan") if self.steps > 22 else 1)}
+
+    with pytest.raises(TrainingFailedError, match=r"step 25: pixel is not a finite.*last good"):
+        run(tmp_path, recipe=Poisoned())
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert kept["outcome"]["steps"] == 20
+    assert all(value.isfinite().all() for value in kept["trainable"].values())
+
+
+def test_divergence_stops(tmp_path: Path) -> None:
+    class Runaway(Toy):
+        steps = 0
+
+        def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
+            self.steps += 1
+            terms = super().forward(content)
+            return {"pixel": terms["pixel"] * (1000 if self.steps > 22 else 1)}
+
+    with pytest.raises(TrainingFailedError, match=r"diverged at step 25.*last good"):
+        run(tmp_path, recipe=Runaway())
+
+
+def test_other_settings_do_not_resume(tmp_path: Path) -> None:
+    run(tmp_path)
+    with pytest.raises(UserError, match=r"seed 0 then, 1 now.*another --out"):
+        run(tmp_path, replace(SETTINGS, seed=1), resume=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04"])
+def test_broken_checkpoint_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(UserError, match=r"checkpoint\.pt: cannot be resumed"):
+        run(tmp_path, resume=True)
+
+
+def test_tensorboard_files_hold_curves_and_samples(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(tmp_path, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert "loss/pixel" in events.Tags()["scalars"]
+    assert [event.step for event in events.Scalars("loss")] == list(range(5, 41, 5))
+    assert events.Tags()["images"] != []
+
+
+def test_schedules() -> None:
+    cosine = [SETTINGS.rate(p / 100) for p in range(101)]
+    assert max(cosine) == pytest.approx(1e-2)
+    assert cosine[5] == pytest.approx(5e-3)
+    assert cosine[-1] == pytest.approx(1e-4)
+    assert cosine[10:] == sorted(cosine[10:], reverse=True)
+    constant = replace(SETTINGS, schedule="constant", warmup=0.0)
+    assert {constant.rate(p / 10) for p in range(11)} == {1e-2}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"minutes": 1.0},
+        {"steps": None},
+        {"steps": 0},
+        {"batch": 0},
+        {"learning_rate": float("nan")},
+        {"warmup": 1.0},
+        {"weight_decay": -1.0},
+        {"clip": 0.0},
+    ],
+)
+def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UserError):
+        replace(SETTINGS, **wrong)
+
+
+def test_bfloat16_keeps_float32_weights(tmp_path: Path) -> None:
+    recipe = Toy()
+
+    def cast(content: Tensor, style: Tensor | None = None) -> Terms:
+        assert content.dtype == torch.bfloat16
+        layer = recipe.trainable
+        made = nn.functional.conv2d(content, layer.weight.bfloat16(), layer.bias.bfloat16())
+        return {"pixel": mse(made, 1 - content)}
+
+    recipe.forward = cast
+    run(tmp_path, replace(SETTINGS, precision="bf16"), recipe=recipe)
+    assert recipe.trainable.weight.dtype == torch.float32
+    assert recipe.loss_network.conv0.weight.dtype == torch.bfloat16
