@@ -30,6 +30,7 @@ from bench.stylizers import Stylizer, Unsupported, load_stylizer
 from bench.suggest import did_you_mean
 from bench.units import Size, parse_bytes, parse_size
 from bench.vips_rows import VipsSink, VipsSource, holds_16_bits
+from distill.cascades import weights_kind
 from distill.inference import Layout
 from distill.models import parse_model
 from distill.networks import ALIGNMENT
@@ -91,7 +92,7 @@ def stylize_file(
         spec = parse_model(model)
     except ValueError as error:
         raise UserError(f"--model: {error}") from error
-    if spec.weights is None:
+    if weights_kind(spec) == "random":
         raise UserError(
             f"--model {model}: has no trained weights in this version, so its pictures would be "
             f"noise; name a folder of weights: {model}:FOLDER"

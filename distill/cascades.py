@@ -1,8 +1,9 @@
 """The networks of a named model: encoder and decoder of each stage, with their weights.
 
-Three sources: a folder in this project's layout (``stage{k}-encoder.safetensors`` and
+Four sources: a folder in this project's layout (``stage{k}-encoder.safetensors`` and
 ``stage{k}-decoder.safetensors``), a folder with the paper's published students (``{k}SE.pth`` and
-``{k}SD.pth``), or no folder: random weights, seeded, for measuring speed and memory only.
+``{k}SD.pth``), or no folder: trained weights that come with the package (:mod:`distill.embedded`),
+and where it has none random weights, seeded, for measuring speed and memory only.
 """
 
 import hashlib
@@ -15,6 +16,15 @@ from typing import Literal
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from distill.embedded import (
+    TEACHER_ENCODERS,
+    EmbeddedModel,
+    embedded_digest,
+    embedded_file,
+    network_name,
+    read_embedded,
+    training_summary,
+)
 from distill.errors import UserError
 from distill.models import ModelSpec
 from distill.networks import (
@@ -132,12 +142,21 @@ def weights_files(spec: ModelSpec) -> list[tuple[Path, Path]]:
     return pairs
 
 
+def weights_kind(spec: ModelSpec) -> Literal["trained", "random"]:
+    """Whether a model has trained weights, in its folder or embedded, without reading them."""
+    trained = spec.weights is not None or embedded_digest(spec) is not None
+    return "trained" if trained else "random"
+
+
 def weights_digest(spec: ModelSpec, *, seed: int = 0) -> str:
     """What tells one set of weights from another: 16 hexadecimal digits."""
-    if spec.weights is None:
-        content = f"random {seed} {REGISTRY['vgg16-normalised'].digest}"
-    else:
+    if spec.weights is not None:
         content = " ".join(sha256(path) for pair in weights_files(spec) for path in pair)
+    elif (digest := embedded_digest(spec)) is not None:
+        encoders = REGISTRY[TEACHER_ENCODERS[spec.family]].digest if spec.ratio == 1 else ""
+        content = f"embedded {digest} {encoders}"
+    else:
+        content = f"random {seed} {REGISTRY['vgg16-normalised'].digest}"
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -145,20 +164,25 @@ def load_cascade(spec: ModelSpec, *, seed: int = 0) -> CascadeNetworks:
     """Build a model's networks and read (or draw) their weights.
 
     Args:
-        spec: the model.
-        seed: of the random weights, where no trained ones are named.
+        spec: the model; without a weights folder it has the embedded weights, if there are any.
+        seed: of the random weights, where there are no trained ones.
 
     Raises:
         UserError: for weights that are missing, unreadable or of another shape.
     """
-    pairs = [_build(spec, stage) for stage in spec.stages]
-    if spec.weights is None:
-        detail = _draw(spec, pairs, seed)
-        return CascadeNetworks(tuple(map(_freeze, pairs)), "random", detail)
-    for pair, (encoder_file, decoder_file) in zip(pairs, weights_files(spec), strict=True):
-        _load(pair.encoder, encoder_file)
-        _load(pair.decoder, decoder_file)
-    return CascadeNetworks(tuple(map(_freeze, pairs)), "trained", f"read from {spec.weights}")
+    pairs = [build_pair(spec, stage) for stage in spec.stages]
+    weights: Literal["trained", "random"] = "trained"
+    if spec.weights is not None:
+        for pair, files in zip(pairs, weights_files(spec), strict=True):
+            for network, path in zip((pair.encoder, pair.decoder), files, strict=True):
+                fill(network, read_tensors(path)[0], str(path))
+        detail = f"read from {spec.weights}"
+    elif (embedded := read_embedded(spec)) is not None:
+        _fill_embedded(spec, pairs, embedded)
+        detail = f"embedded: {training_summary(embedded.headers.values())}"
+    else:
+        weights, detail = "random", _draw(spec, pairs, seed)
+    return CascadeNetworks(tuple(map(_freeze, pairs)), weights, detail)
 
 
 def _freeze(pair: Pair) -> Pair:
@@ -167,7 +191,8 @@ def _freeze(pair: Pair) -> Pair:
     return pair
 
 
-def _build(spec: ModelSpec, stage: int) -> Pair:
+def build_pair(spec: ModelSpec, stage: int) -> Pair:
+    """A stage's networks, with weights that mean nothing yet."""
     widths = model_widths(spec, stage)
     return Pair(
         Encoder(spec.family, widths, stage),
@@ -179,33 +204,61 @@ def _draw(spec: ModelSpec, pairs: Sequence[Pair], seed: int) -> str:
     for index, pair in enumerate(pairs):
         seed_weights(pair.encoder, seed + 2 * index)
         seed_weights(pair.decoder, seed + 2 * index + 1)
-    if (spec.family, spec.ratio) != ("vgg16", 1):
+    if spec.ratio != 1 or spec.family not in TEACHER_ENCODERS:
         return f"random, seed {seed}"
-    teacher = load_named("vgg16-normalised").state_dict()
+    _fill_teacher_encoders(spec, pairs)
+    return f"encoders {TEACHER_ENCODERS[spec.family]} (embedded), decoders random, seed {seed}"
+
+
+def _fill_teacher_encoders(spec: ModelSpec, pairs: Sequence[Pair]) -> None:
+    teacher = load_named(TEACHER_ENCODERS[spec.family]).state_dict()
     for pair in pairs:
         own = pair.encoder.state_dict()
         pair.encoder.load_state_dict({key: teacher[key] for key in own})
-    return f"encoders vgg16-normalised (embedded), decoders random, seed {seed}"
 
 
-def _load(network: nn.Module, path: Path) -> None:
-    tensors, _ = read_tensors(path)
-    state = {_own_name(key): value.float() for key, value in tensors.items()}
+def _fill_embedded(spec: ModelSpec, pairs: Sequence[Pair], embedded: EmbeddedModel) -> None:
+    if spec.ratio == 1:
+        _fill_teacher_encoders(spec, pairs)
+    for pair in pairs:
+        networks = {"encoder": pair.encoder, "decoder": pair.decoder}
+        for role, network in networks.items():
+            if role == "decoder" or spec.ratio != 1:
+                name = network_name(pair.encoder.stage, role)
+                where = f"{embedded_file(spec)}, {name}"
+                fill(network, embedded.networks.get(name, {}), where)
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Give a network its weights, under the project's names or the published ones.
+
+    Args:
+        network: an encoder or decoder.
+        tensors: of the network; training's embeddings may be among them and are left out.
+        where: the tensors come from, for messages.
+
+    Raises:
+        UserError: for tensors that are missing, too many, of another shape, integers or not
+            finite.
+    """
+    state = {_own_name(key): value for key, value in tensors.items()}
     embedding = {key for key in state if key.startswith("embedding")}
     wanted = network.state_dict()
     for key in sorted(wanted.keys() | (state.keys() - embedding)):
         if key not in state:
-            raise UserError(f"{path}: has no tensor {key!r}; it holds {', '.join(state)}")
+            raise UserError(f"{where}: has no tensor {key!r}; it holds {', '.join(state)}")
         if key not in wanted:
-            raise UserError(f"{path}: has a tensor {key!r} that this network has no place for")
+            raise UserError(f"{where}: has a tensor {key!r} that this network has no place for")
         if state[key].shape != wanted[key].shape:
             raise UserError(
-                f"{path}: {key} is {tuple(state[key].shape)} where the model has "
+                f"{where}: {key} is {tuple(state[key].shape)} where the model has "
                 f"{tuple(wanted[key].shape)}; is it of another ratio or stage?"
             )
+        if not state[key].is_floating_point():
+            raise UserError(f"{where}: {key} holds integers and has no scales beside it")
         if not state[key].isfinite().all():
-            raise UserError(f"{path}: {key} holds values that are not finite numbers")
-    network.load_state_dict({key: state[key] for key in wanted})
+            raise UserError(f"{where}: {key} holds values that are not finite numbers")
+    network.load_state_dict({key: state[key].float() for key in wanted})
 
 
 def _own_name(key: str) -> str:

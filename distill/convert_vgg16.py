@@ -3,7 +3,8 @@
 SOURCE is the original VGG-16 (safetensors, ``blockB_convC.weight/.bias``, BGR in 0..255 minus the
 ImageNet means), PHOTOS a folder or tar file of photographs. The result takes RGB in 0..1, and each
 filter's mean activation over the photographs and positions is 1 (Gatys et al. 2015); neither
-changes the network's function, but for a positive factor on each channel.
+changes the network's function, but for a positive factor on each channel. It is stored in float16,
+and the three convolutions that only relu5_1 needs in int8 (:mod:`distill.quantise`).
 """
 
 import argparse
@@ -19,8 +20,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from distill.networks import TEACHER_WIDTHS, Conv, encoder_convs, reflect_pad
+from distill.quantise import quantise
 
 CAFFE_MEANS_BGR = (103.939, 116.779, 123.68)
+QUANTISED = ("conv4_2", "conv4_3", "conv5_1")
+"""71 % of the weights. Nothing up to relu4_1, where AdaIN works, depends on them."""
 ATTRIBUTION = (
     "VGG-16 (ILSVRC-2012), K. Simonyan and A. Zisserman, Visual Geometry Group, University of "
     "Oxford, CC BY 4.0, by way of the port shipped with Keras; changed: see convert_vgg16.py"
@@ -88,6 +92,13 @@ def _tensor(image: Image.Image) -> Tensor:
     return flat.view(1, rgb.height, rgb.width, 3).permute(0, 3, 1, 2).float() / 255
 
 
+def stored(name: str, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
+    """A convolution's tensors as the file holds them."""
+    key = f"{name}.weight"
+    weights = quantise(weight).named(key) if name in QUANTISED else {key: weight}
+    return {**weights, f"{name}.bias": bias}
+
+
 def main() -> None:
     """Convert, as the module's text says."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -107,10 +118,9 @@ def main() -> None:
         convs.append((conv, weight, bias))
     with torch.inference_mode():
         means = mean_activations(convs, read_photos(arguments.photos, arguments.limit))
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for conv, weight, bias in normalize(convs, means):
-        tensors[f"{conv.name}.weight"] = weight.half().contiguous()
-        tensors[f"{conv.name}.bias"] = bias.half().contiguous()
+        tensors |= stored(conv.name, weight.half().contiguous(), bias.half().contiguous())
     metadata = {"family": "vgg16", "input": "RGB, 0..1", "attribution": ATTRIBUTION}
     save_file(tensors, arguments.output, metadata=metadata)
 

@@ -27,7 +27,7 @@ REGISTRY: Mapping[str, NamedWeights] = {
             "vgg16-normalised",
             "vgg16",
             "embedded",
-            "b692aaf8d51e6b2ede7d684b9113fa4e84c3ff47eebf4323dfd8af9c0674a480",
+            "9957bbdecb1a5d35e6e5828a01964aa232f2806903584a558311b63f166ff7e6",
             "VGG-16 (ImageNet, the authors' own), mean activations 1, takes RGB in 0..1",
             "CC BY 4.0, Oxford VGG",
         ),

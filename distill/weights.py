@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distill.errors import UserError
 from distill.networks import TEACHER_WIDTHS, Encoder
+from distill.quantise import restored
 from distill.registry import REGISTRY, NamedWeights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -28,7 +29,23 @@ def sha256(path: Path) -> str:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file or a PyTorch checkpoint (on the CPU).
+    """Tensors and metadata of a weights file, on the CPU; quantised tensors are restored.
+
+    As :func:`read_stored`, but an int8 tensor with its scales (:mod:`distill.quantise`) is the
+    float32 one that it stands for.
+
+    Raises:
+        UserError: for a file that is missing, that is no such file, or whose scales do not fit.
+    """
+    stored, metadata = read_stored(path)
+    try:
+        return restored(stored), metadata
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def read_stored(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors as stored, and metadata, of a safetensors file or a PyTorch checkpoint (on the CPU).
 
     Checkpoints are read with ``weights_only``; a wrapping ``model`` or ``state_dict`` is opened.
 
@@ -101,7 +118,7 @@ def _read_embedded(entry: NamedWeights) -> dict[str, Tensor]:
                 f"{path}: SHA-256 is {found}, not {entry.digest}: the installed file is damaged; "
                 "install the project again"
             )
-        return load_file(path)
+        return read_tensors(path)[0]
 
 
 def torchvision_file(weights: str) -> tuple[str, Path]:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,16 @@ def seeded() -> None:
     """What a test draws at random is the same in every run."""
     if torch := sys.modules.get("torch"):
         torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def no_embedded_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Models without a folder have random weights, whatever the package comes with."""
+    from distill import embedded
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "ASSETS", tmp_path_factory.mktemp("assets"))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.cells import Execution, Precision
 from bench.execution import EXECUTIONS
-from distill.cascades import architecture, load_cascade, weights_digest
+from distill.cascades import architecture, load_cascade, weights_digest, weights_kind
 from distill.inference import FastDecoder, FastEncoder, Layout
 from distill.models import ModelSpec, parse_model
 from distill.networks import ALIGNMENT, pad_to_alignment
@@ -205,6 +205,6 @@ def model_facts(model: str, width: int, height: int, *, seed: int = 0) -> ModelF
     return ModelFacts(
         macs=padded_macs(cost.macs_per_pixel, width, height),
         parameters=cost.parameters,
-        weights="random" if spec.weights is None else "trained",
+        weights=weights_kind(spec),
         weights_digest=weights_digest(spec, seed=seed),
     )

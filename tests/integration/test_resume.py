@@ -58,7 +58,7 @@ def write_scenario(folder: Path, widths: list[int], **keys: Any) -> Path:
     content = {
         "name": "tiny",
         "device": "cpu",
-        "models": ["adain-vgg16-64x"],
+        "models": ["adain-vgg19-64x"],  # no VGG-19 is embedded
         "resolutions": [f"{width}x16" for width in widths],
         "style_resolution": "16x16",
         **keys,

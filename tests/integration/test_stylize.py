@@ -25,10 +25,11 @@ from distill.models import parse_model
 
 ROOT = Path(__file__).parents[2]
 MODEL = "adain-vgg16-64x"
+pytestmark = pytest.mark.usefixtures("no_embedded_models")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+def model(tmp_path_factory: pytest.TempPathFactory, no_embedded_models: None) -> str:
     """A small model whose seeded random weights lie in a folder, as trained ones would."""
     folder = tmp_path_factory.mktemp("weights")
     spec = parse_model(MODEL)

@@ -20,6 +20,8 @@ from distill.models import ModelSpec, parse_model
 from distill.networks import STAGES
 from distill.weights import load_named, read_tensors
 
+pytestmark = pytest.mark.usefixtures("no_embedded_models")
+
 
 def save_folder(folder: Path, model: str, seed: int = 0) -> ModelSpec:
     """Random weights of a model in the project's layout; the model with this folder."""

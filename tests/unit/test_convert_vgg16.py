@@ -12,13 +12,14 @@ from safetensors.torch import save_file
 from distill import convert_vgg16
 from distill.convert_vgg16 import (
     CAFFE_MEANS_BGR,
+    QUANTISED,
     fold_preprocessing,
     mean_activations,
     normalize,
     read_photos,
 )
 from distill.networks import TEACHER_WIDTHS, encoder_convs, reflect_pad
-from distill.weights import load_named, read_tensors
+from distill.weights import load_named, read_stored, read_tensors
 
 WIDTHS = (4, 6, 5)
 
@@ -117,20 +118,33 @@ def test_the_whole_conversion(tmp_path, monkeypatch):
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(noise).save(folder / "a.png")
-    output = tmp_path / "output.safetensors"
-    arguments = [tmp_path / "source.safetensors", folder, output, "--limit", "1"]
-    monkeypatch.setattr("sys.argv", ["convert", *map(str, arguments)])
-    convert_vgg16.main()
+    whole, output = tmp_path / "whole.safetensors", tmp_path / "output.safetensors"
+    for path, quantised in ((whole, ()), (output, QUANTISED)):
+        arguments = [tmp_path / "source.safetensors", folder, path, "--limit", "1"]
+        monkeypatch.setattr("sys.argv", ["convert", *map(str, arguments)])
+        monkeypatch.setattr(convert_vgg16, "QUANTISED", quantised)
+        convert_vgg16.main()
 
     tensors, metadata = read_tensors(output)
     embedded = load_named("vgg16-normalised").state_dict()
     assert set(tensors) == {key for key in embedded if not key.startswith("conv0")}
     assert all(tensors[key].shape == embedded[key].shape for key in tensors)
-    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
     assert metadata["family"] == "vgg16"
+    exact = read_tensors(whole)[0]
+    assert {tensor.dtype for tensor in exact.values()} == {torch.float16}
     convs = [
-        (conv, *(tensors[f"{conv.name}.{part}"].double() for part in ("weight", "bias")))
+        (conv, *(exact[f"{conv.name}.{part}"].double() for part in ("weight", "bias")))
         for conv in encoder_convs("vgg16", TEACHER_WIDTHS, 5)
     ]
     for mean in mean_activations(convs, read_photos(folder, 1)):
         assert ((mean == 0) | ((mean - 1).abs() < 0.05)).float().mean() > 0.95
+
+    # Means of filters that hardly fire say nothing of 8 bits: the weights themselves do.
+    stored = read_stored(output)[0]
+    for key, tensor in exact.items():
+        if key in {f"{name}.weight" for name in QUANTISED}:
+            assert stored[key].dtype == torch.int8
+            assert (tensors[key] - tensor).norm() < 0.02 * tensor.float().norm(), key
+        else:
+            assert stored[key].dtype == torch.float16
+            assert torch.equal(stored[key], tensor), key

@@ -20,6 +20,7 @@ from bench.stylizers import load_stylizer
 from bench.stylizers.cascade import Stylizer
 from distill.models import FAMILIES, METHODS
 
+pytestmark = pytest.mark.usefixtures("no_embedded_models")
 TOLERANCE = 1e-4
 """In float32. On one machine the two are mostly equal to the last bit."""
 SMALL = "wct-vgg19-64x"

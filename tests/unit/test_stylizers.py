@@ -11,6 +11,7 @@ from distill.cascades import load_cascade
 from distill.models import parse_model
 from tests.plain import plain_stylize
 
+pytestmark = pytest.mark.usefixtures("no_embedded_models")
 SMALL = ("wct-vgg16-64x", "adain-vgg19-64x")
 NATIVE = {
     name: getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported")() for name in ("bf16", "fp16")

@@ -16,6 +16,7 @@ from bench.stylizers import load_stylizer
 from bench.stylizers.cascade import StyleCode
 from tests.unit.test_strips import jumps, noise, picture
 
+pytestmark = pytest.mark.usefixtures("no_embedded_models")
 SMALL = ("wct-vgg19-64x", "adain-vgg16-16x")
 
 load = cache(load_stylizer)
