@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli_study import study_app
 from bench.errors import UserError
 from distill.command_line import console, run_app
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(study_app)
 
 # Commands import what they need when they run: `bench --help` and bad input need no PyTorch.
 
@@ -136,11 +138,18 @@ def _write_report(run_dir: Path) -> None:
 
 @app.command()
 def report(
-    run_dir: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+    run_dir: Annotated[
+        Path,
+        typer.Argument(help="Folder of a run, finished or not; or of a 'distill evaluate'."),
+    ],
 ) -> None:
-    """Write a run's tables, figures and report.md again."""
+    """Write a run's tables, figures and report.md again; of an evaluation, draw its figure."""
     from bench.run.store import check_run_folder
+    from reports.ratio_figure import TABLE, write_ratio_figure
 
+    if (run_dir / TABLE).is_file():
+        print(f"figure: {write_ratio_figure(run_dir)[0]}")
+        return
     check_run_folder(run_dir)
     _write_report(run_dir)
 
@@ -210,11 +219,19 @@ def stylize(
 
 
 @app.command()
-def models() -> None:
-    """List the models that can be named, with their cost and their weights."""
+def models(
+    metrics: Annotated[
+        bool,
+        typer.Option("--metrics", help="List the quality metrics instead, with definitions."),
+    ] = False,
+) -> None:
+    """List the models that can be named, with their cost and their weights; or the metrics."""
+    if metrics:
+        _list_metrics()
+        return
     from rich.table import Table
 
-    from distill.cascades import architecture
+    from distill.cascades import architecture, weights_kind
     from distill.models import model_names, parse_model
     from distill.networks import student_widths
 
@@ -227,9 +244,31 @@ def models() -> None:
         cost = architecture(spec)
         widths = "/".join(map(str, student_widths(spec.ratio)))
         numbers = f"{cost.parameters:,}", f"{cost.macs_per_pixel:,.0f}"
-        table.add_row(name, widths, *numbers, "random")
+        weights = "random" if weights_kind(spec) == "random" else "trained, embedded"
+        table.add_row(name, widths, *numbers, weights)
     console().print(table)
     print("Random weights measure speed and memory; add :FOLDER for trained ones.")
+
+
+def _list_metrics() -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from bench.quality.catalogue import GROUP, find_metric, metric_names
+
+    table = Table("metric", "better", "unit", "of each", "compares with", "definition", box=None)
+    for name in metric_names():
+        try:
+            metric = find_metric(name)
+        except UserError as error:  # a plug-in that does not work hides no other metric
+            table.add_row(name, "", "", "", "", Text(str(error), style="red"))
+            continue
+        needs = ", ".join(sorted(metric.needs)) or "nothing"
+        definition = metric.definition.replace("{network}", "quality.network's")
+        better = metric.better if metric.better != "none" else ""
+        table.add_row(name, better, metric.unit, metric.per, needs, Text(definition))
+    console().print(table)
+    print(f"Records add resolution and pairing. Packages add metrics by the entry points {GROUP}.")
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""Preferences between methods: the real study with people, and a proxy of it."""

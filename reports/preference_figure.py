@@ -1,0 +1,109 @@
+"""Preferences between methods: who beats whom, how often each is preferred, and its strength."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from reports.preference_table import preference_note
+from reports.preferences import Preferences
+from reports.style import (
+    GREY,
+    PAGE,
+    SMALL,
+    legend_below,
+    message_figure,
+    new_figure,
+    paper_style,
+    save,
+    wrapped,
+)
+from reports.text import short_names
+
+NAME = "preference"
+COLOURS = "PuOr"
+"""Diverging, and safe for colour-blind eyes; the numbers are printed for those without colour."""
+MOST_NUMBERED = 14
+"""Methods up to which each cell of the heat map has its number."""
+
+
+def write_preference_figure(preferences: Preferences, folder: Path) -> list[Path]:
+    """The figure as PNG, PDF and SVG in a folder; ``preference_proxy`` if it is one. The files."""
+    with paper_style():
+        name = f"{NAME}_proxy" if preferences.proxy else NAME
+        return save(preference_figure(preferences), folder, name)
+
+
+def preference_figure(preferences: Preferences) -> Figure:
+    """A heat map of win rates; beside it, in the same rows, shares and Bradley-Terry strengths."""
+    order = preferences.order
+    if len(order) < 2:
+        return message_figure("No preference: no two methods were compared.")
+    names = short_names(order)
+    labels = [wrapped(names[method], 22) for method in order]
+    lines = max(label.count("\n") + 1 for label in labels)
+    row = max(0.26, 0.11 * lines + 0.06)
+    figure = new_figure(PAGE, row * len(order) + (1.3 if len(order) > 4 else 1.0))
+    heat, share, strength = figure.subplots(
+        1, 3, sharey=True, width_ratios=(max(2.2, 0.55 * len(order)), 1.6, 1.6)
+    )
+    _heat_map(heat, preferences.win_rates.reindex(index=order, columns=order), labels)
+    word = "Proxy: p" if preferences.proxy else "P"
+    _dots(share, preferences.shares, order, "share", 100)
+    share.set_xlabel(f"{word}referred (%)")
+    share.axvline(50, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
+    share.set_xlim(max(0, share.get_xlim()[0]), min(100, share.get_xlim()[1]))
+    _dots(strength, preferences.strengths, order, "strength", 1)
+    strength.set_xlabel(f"{'Proxy: s' if preferences.proxy else 'S'}trength (log units)")
+    strength.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
+    heat.set_title(f"{'Proxy: r' if preferences.proxy else 'R'}ow beats column (%)")
+    legend_below(figure, [], preference_note(preferences))
+    return figure
+
+
+def _heat_map(axes: Axes, rates: pd.DataFrame, labels: Sequence[str]) -> None:
+    percent = 100 * rates.to_numpy(dtype=float)
+    colours = mpl.colormaps[COLOURS].with_extremes(bad="0.93")
+    axes.imshow(
+        np.ma.masked_invalid(percent), cmap=colours, vmin=0, vmax=100, aspect="auto", zorder=0
+    )
+    count = len(labels)
+    if count <= MOST_NUMBERED:
+        for (row, column), value in np.ndenumerate(percent):
+            known = np.isfinite(value)
+            axes.text(
+                column,
+                row,
+                f"{value:.0f}" if known else "" if row == column else "–",
+                ha="center",
+                va="center",
+                fontsize=SMALL,
+                # the ends of the colours are dark
+                color="white" if known and abs(value - 50) > 30 else "0.1",
+            )
+    axes.set_xticks(range(count), labels, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(count), labels)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    edges = np.arange(-0.5, count)
+    axes.hlines(edges, -0.5, count - 0.5, color="white", linewidth=0.8)
+    axes.vlines(edges, -0.5, count - 0.5, color="white", linewidth=0.8)
+
+
+def _dots(axes: Axes, frame: pd.DataFrame, order: Sequence[str], key: str, scale: float) -> None:
+    found = frame.set_index("method").loc[list(order)]
+    rows = np.arange(len(order))
+    value, low, high = (scale * found[name].to_numpy(dtype=float) for name in (key, "low", "high"))
+    axes.hlines(rows, low, high, color="0.25", linewidth=1.0)
+    axes.plot(value, rows, "o", color="0.1", markersize=3.6)
+    axes.tick_params(axis="y", length=0, labelleft=False)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.grid(True, axis="x")
+    axes.set_axisbelow(True)
