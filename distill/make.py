@@ -20,7 +20,12 @@ from distill.errors import UserError
 from distill.header import Header, losses_json, project_version, save_network
 from distill.models import ModelSpec
 from distill.networks import TEACHER_WIDTHS, Decoder, Encoder, seed_weights, student_widths
-from distill.pruning import kept_filters, prune_decoder, prune_encoder
+from distill.pruning import (
+    kept_filters,
+    prune_decoder,
+    prune_encoder,
+    read_through_embedding,
+)
 from distill.recipes import (
     AdainDecoderRecipe,
     EmbeddedEncoder,
@@ -270,12 +275,28 @@ def _student_decoder(
         _draw(decoder, book.settings.seed + 1)
     else:
         wide = teacher_decoder(book.spec, stage, book.teacher)
-        decoder = prune_decoder(wide, kept_filters(teacher, widths), widths)
+        kept = kept_filters(teacher, widths)
+        decoder = prune_decoder(wide, kept, widths)
+        if (embedding := _embedding(own_files(book.out, (stage,))[0][0], stage)) is not None:
+            read_through_embedding(decoder, wide, kept, embedding)
     if joint.exists():
         _read(decoder, joint)
     else:
         _inherit(book, Job(stage, "decoder"), decoder)
     return decoder
+
+
+def _embedding(path: Path, stage: int) -> nn.Conv2d | None:
+    """The deepest embedding in a student encoder's file; None where it has none."""
+    if not path.is_file():
+        return None
+    tensors = read_tensors(path)[0]
+    weight = tensors.get(f"embedding{stage}_1.weight")
+    if weight is None:
+        return None
+    layer = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
+    layer.load_state_dict({key: tensors[f"embedding{stage}_1.{key}"] for key in ("weight", "bias")})
+    return layer
 
 
 def _joint_decoder(book: Recipebook, stage: int) -> Path:

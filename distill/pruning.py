@@ -8,7 +8,7 @@ with the dropped filters set to zero.
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distill.networks import Decoder, Encoder
 
@@ -65,6 +65,32 @@ def prune_decoder(teacher: Decoder, kept: Mapping[str, Tensor], widths: Sequence
         state |= _sliced(teacher, name, outputs, kept[name])
     student.load_state_dict(state)
     return student
+
+
+@torch.no_grad()
+def read_through_embedding(
+    student: Decoder, teacher: Decoder, kept: Mapping[str, Tensor], embedding: nn.Conv2d
+) -> None:
+    """Let a student decoder's first convolution read through its encoder's embedding.
+
+    A 1x1 convolution followed by a 3x3 one is a 3x3 convolution: the teacher's first, of the
+    embedded features. It sees all of the teacher's channels, not the kept ones alone.
+
+    Args:
+        student: pruned from ``teacher``; its first convolution is set.
+        teacher: the teacher's decoder of the stage.
+        kept: as for :func:`prune_decoder`.
+        embedding: student width to teacher width at ``relu{stage}_1``, with bias.
+    """
+    first, *rest = [conv.name for conv in student.description]
+    outputs = kept[rest[0]] if rest else torch.arange(3)
+    weight = teacher.get_parameter(f"{first}.weight")[outputs]
+    bias = teacher.get_parameter(f"{first}.bias")[outputs]
+    assert embedding.bias is not None
+    composed = torch.einsum("oihw,ic->ochw", weight, embedding.weight[:, :, 0, 0])
+    student.get_parameter(f"{first}.weight").copy_(composed)
+    # Reflection padding: the constant part meets all nine taps everywhere.
+    student.get_parameter(f"{first}.bias").copy_(bias + weight.sum((2, 3)) @ embedding.bias)
 
 
 def _sliced(

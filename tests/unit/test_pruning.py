@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from distill.networks import Decoder, Encoder, seed_weights
-from distill.pruning import kept_filters, prune_decoder, prune_encoder
+from distill.pruning import (
+    kept_filters,
+    prune_decoder,
+    prune_encoder,
+    read_through_embedding,
+)
 
 WIDE, NARROW = (8, 16, 16, 24, 24), (5, 8, 16, 3, 7)
 
@@ -48,3 +53,17 @@ def test_the_strongest_filters_stay() -> None:
 def test_a_student_wider_than_its_teacher_is_refused() -> None:
     with pytest.raises(ValueError, match="conv1_1"):
         kept_filters(teacher(1)[0], (9,))
+
+
+@torch.no_grad()
+def test_reading_through_the_embedding_is_the_teachers_first_convolution() -> None:
+    encoder, decoder = teacher(3)
+    kept = kept_filters(encoder, NARROW)
+    small = prune_decoder(decoder, kept, NARROW[:3])
+    embedding = torch.nn.Conv2d(NARROW[2], WIDE[2], 1)
+    read_through_embedding(small, decoder, kept, embedding)
+    features = torch.rand(1, NARROW[2], 6, 5)
+    padded = torch.nn.functional.pad(features, (1, 1, 1, 1), mode="reflect")
+    wide = torch.nn.functional.pad(embedding(features), (1, 1, 1, 1), mode="reflect")
+    expected = decoder.get_submodule("conv3_1")(wide)[:, kept["conv2_2"]]
+    torch.testing.assert_close(small.get_submodule("conv3_1")(padded), expected)
