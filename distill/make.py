@@ -275,10 +275,10 @@ def _student_decoder(
         _draw(decoder, book.settings.seed + 1)
     else:
         wide = teacher_decoder(book.spec, stage, book.teacher)
-        kept = kept_filters(teacher, widths)
-        decoder = prune_decoder(wide, kept, widths)
+        kept = kept_filters(teacher, Encoder(teacher.family, widths, stage))
+        decoder = prune_decoder(wide, kept[f"conv{stage}_1"], widths)
         if (embedding := _embedding(own_files(book.out, (stage,))[0][0], stage)) is not None:
-            read_through_embedding(decoder, wide, kept, embedding)
+            read_through_embedding(decoder, wide, embedding)
     if joint.exists():
         _read(decoder, joint)
     else:
@@ -307,9 +307,11 @@ def _joint_decoder(book: Recipebook, stage: int) -> Path:
 def _decoder_recipe(
     book: Recipebook, encoder: Encoder, decoder: Decoder, teacher: Encoder
 ) -> Recipe:
-    if book.spec.method == "adain":
-        return AdainDecoderRecipe(encoder, decoder, teacher)
-    return ReconstructionRecipe(encoder, decoder, teacher)
+    spec = book.spec
+    if spec.method != "adain":
+        return ReconstructionRecipe(encoder, decoder, teacher)
+    theirs = None if spec.ratio == 1 else teacher_decoder(spec, teacher.stage, book.teacher)
+    return AdainDecoderRecipe(encoder, decoder, teacher, theirs)
 
 
 def _inherit(book: Recipebook, job: Job, network: nn.Module) -> None:

@@ -32,6 +32,7 @@ class LossWeights:
     perceptual: float = 1.0
     content: float = 1.0
     style: float = 10.0
+    output: float = 100.0
 
 
 ENCODER_WEIGHTS = LossWeights()
@@ -124,6 +125,14 @@ class AdainDecoderRecipe(Recipe):
     """A decoder of AdaIN's features, of the teacher's encoder or of a frozen student's.
 
     The target is AdaIN of the teacher's features in both cases.
+
+    Args:
+        encoder: teacher or student, frozen.
+        decoder: to be trained.
+        loss_network: the teacher's encoder.
+        teacher_decoder: whose pictures a student's decoder is also drawn to (pixel by pixel; it
+            gives the colours early in a short training); None for a teacher's own.
+        weights: of the terms.
     """
 
     needs_style = True
@@ -133,13 +142,15 @@ class AdainDecoderRecipe(Recipe):
         encoder: Encoder,
         decoder: Decoder,
         loss_network: Encoder,
+        teacher_decoder: Decoder | None = None,
         weights: LossWeights = ENCODER_WEIGHTS,
     ) -> None:
         super().__init__(loss_network, decoder, weights)
         self.encoder = encoder.requires_grad_(False)
+        self.teacher_decoder = teacher_decoder and teacher_decoder.requires_grad_(False)
 
     def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
-        """``content`` and ``style``."""
+        """``content`` and ``style``, and with a teacher's decoder ``output``."""
         assert style is not None
         theirs, target = _adain_target(self, content, style)
         if self.encoder is self.loss_network:
@@ -148,7 +159,12 @@ class AdainDecoderRecipe(Recipe):
             with torch.no_grad():
                 features = adain(*self.encoder(torch.cat((content, style))).chunk(2))
         stylised = self.trainable(features)
-        return _adain_terms(self, stylised, target, theirs)
+        terms = _adain_terms(self, stylised, target, theirs)
+        if self.teacher_decoder is not None:
+            with torch.no_grad():
+                picture = self.teacher_decoder(target)
+            terms["output"] = self.weights.output * mse(stylised, picture)
+        return terms
 
     @torch.no_grad()
     def sample(self, content: Tensor, style: Tensor | None = None) -> Tensor:

@@ -25,20 +25,20 @@ def teacher(stage: int) -> tuple[Encoder, Decoder]:
 @torch.no_grad()
 def test_pruned_networks_equal_masked_ones(stage: int) -> None:
     encoder, decoder = teacher(stage)
-    kept = kept_filters(encoder, NARROW)
     small_encoder = prune_encoder(encoder, NARROW, stage)
-    small_decoder = prune_decoder(decoder, kept, NARROW[:stage])
-    for conv in encoder.description:
-        dropped = torch.ones(conv.out_channels, dtype=torch.bool)
-        dropped[kept[conv.name]] = False
-        # What the encoder makes of a dropped filter is zero, and what the decoder reads of it.
-        for key in ("weight", "bias"):
-            encoder.get_parameter(f"{conv.name}.{key}")[dropped] = 0
-        decoder.get_parameter(f"{conv.name}.weight")[:, dropped] = 0
+    read = kept_filters(encoder, small_encoder)[f"conv{stage}_1"]
+    small_decoder = prune_decoder(decoder, read, NARROW[:stage])
+    for wide, small in ((encoder, small_encoder), (decoder, small_decoder)):
+        for name, kept in kept_filters(wide, small).items():
+            weight, bias = wide.get_parameter(f"{name}.weight"), wide.get_parameter(f"{name}.bias")
+            dropped = torch.ones(len(bias), dtype=torch.bool)
+            dropped[kept] = False
+            weight[dropped] = 0
+            bias[dropped] = 0
     image = torch.rand(2, 3, 32, 48)
-    features, small_features = encoder(image), small_encoder(image)
-    last = kept[f"conv{stage}_1"]
-    torch.testing.assert_close(small_features, features[:, last], atol=1e-6, rtol=1e-5)
+    features = encoder(image)
+    small_features = small_encoder(image)
+    torch.testing.assert_close(small_features, features[:, read], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(small_decoder(small_features), decoder(features))
 
 
@@ -46,24 +46,24 @@ def test_the_strongest_filters_stay() -> None:
     encoder, _ = teacher(3)
     with torch.no_grad():
         encoder.get_parameter("conv2_1.weight")[[3, 7]] *= 100
-    kept = kept_filters(encoder, (8, 2, 16))
+    kept = kept_filters(encoder, Encoder("vgg16", (8, 2, 16), 3))
     assert kept["conv2_1"].tolist() == [3, 7]
 
 
 def test_a_student_wider_than_its_teacher_is_refused() -> None:
     with pytest.raises(ValueError, match="conv1_1"):
-        kept_filters(teacher(1)[0], (9,))
+        prune_encoder(teacher(1)[0], (9,), 1)
 
 
 @torch.no_grad()
 def test_reading_through_the_embedding_is_the_teachers_first_convolution() -> None:
-    encoder, decoder = teacher(3)
-    kept = kept_filters(encoder, NARROW)
-    small = prune_decoder(decoder, kept, NARROW[:3])
+    _, decoder = teacher(3)
+    small = prune_decoder(decoder, torch.arange(NARROW[2]), NARROW[:3])
     embedding = torch.nn.Conv2d(NARROW[2], WIDE[2], 1)
-    read_through_embedding(small, decoder, kept, embedding)
+    read_through_embedding(small, decoder, embedding)
     features = torch.rand(1, NARROW[2], 6, 5)
     padded = torch.nn.functional.pad(features, (1, 1, 1, 1), mode="reflect")
     wide = torch.nn.functional.pad(embedding(features), (1, 1, 1, 1), mode="reflect")
-    expected = decoder.get_submodule("conv3_1")(wide)[:, kept["conv2_2"]]
+    kept = kept_filters(decoder, small)["conv3_1"]
+    expected = decoder.get_submodule("conv3_1")(wide)[:, kept]
     torch.testing.assert_close(small.get_submodule("conv3_1")(padded), expected)

@@ -108,8 +108,8 @@ def student_decoder_recipe(_: Decoder) -> Recipe:
     return ReconstructionRecipe(student(), decoder(NARROW, 2), small_teacher())
 
 
-def student_adain_decoder_recipe(_: Decoder) -> Recipe:
-    return AdainDecoderRecipe(student(), decoder(NARROW, 2), small_teacher())
+def student_adain_decoder_recipe(trained: Decoder) -> Recipe:
+    return AdainDecoderRecipe(student(), decoder(NARROW, 2), small_teacher(), trained)
 
 
 def joint_recipe(_: Decoder) -> Recipe:
