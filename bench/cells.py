@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict
 Kind = Literal["performance", "quality"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 Execution = Literal["whole", "strips", "thumbnail"]
-Metric = Literal["content_loss", "style_loss", "lpips"]
 
 
 class Frozen(BaseModel):
@@ -32,12 +31,19 @@ class MeasureSettings(Frozen):
 class QualitySettings(Frozen):
     """What a quality cell computes, and on what."""
 
-    metrics: tuple[Metric, ...]
+    metrics: tuple[str, ...]
+    """Names, as `bench models --metrics` lists them."""
     network: str
     """Name of the reference network's weights, as `distill info` lists them."""
     lpips_backbone: str
     """``cache`` (torch's), ``download``, or the path of a file with AlexNet's feature layers."""
     max_pairs: int
+    inception: str = "cache"
+    """Where FID and its like find Inception: as ``lpips_backbone``."""
+    teacher: str | None = None
+    """The model whose outputs are compared with; None for the cell's own at ratio 1."""
+    teacher_digest: str | None = None
+    """Of the teacher's weights, where a metric needs them: other weights make another cell."""
 
 
 class Cell(Frozen):

@@ -12,8 +12,8 @@ import torch
 
 from bench.errors import UserError
 from bench.measure.devices import gpus
-from bench.quality.perceptual import BACKBONE
 from bench.stylizers.cascade import native_on_cpu
+from distill.perceptual import BACKBONE
 from distill.weights import load_named, torchvision_file
 
 

@@ -121,7 +121,47 @@ class Record(BaseModel):
     style_loss_relu3_1: float | None = None
     style_loss_relu4_1: float | None = None
     style_loss_relu5_1: float | None = None
+    style_loss_adain: float | None = None
+    style_loss_adain_relu1_1: float | None = None
+    style_loss_adain_relu2_1: float | None = None
+    style_loss_adain_relu3_1: float | None = None
+    style_loss_adain_relu4_1: float | None = None
     lpips: float | None = None
+    lpips_teacher: float | None = None
+    ssim: float | None = None
+    ms_ssim: float | None = None
+    psnr_teacher: float | None = None
+    """dB; infinite where every output equals the teacher's."""
+
+    # quality: of the outputs as one set
+    fid: float | None = None
+    kid: float | None = None
+    kid_low: float | None = None
+    """Of the 95 % interval, as ``kid_high``."""
+    kid_high: float | None = None
+    isc: float | None = None
+    isc_low: float | None = None
+    isc_high: float | None = None
+    precision_inception: float | None = None
+    recall_inception: float | None = None
+    artfid_inception: float | None = None
+    fd_vgg: float | None = None
+    kd_vgg: float | None = None
+    kd_vgg_low: float | None = None
+    kd_vgg_high: float | None = None
+    precision_vgg: float | None = None
+    recall_vgg: float | None = None
+    art_fd_vgg: float | None = None
+
+    # quality: what the values are
+    quality_teacher: str | None = None
+    """Model whose outputs were compared with."""
+    quality_other: dict[str, float] | None = None
+    """Values of metrics that have no field of their own: those of plug-ins."""
+    quality_definitions: dict[str, str] | None = None
+    """Metric computed: what it is, in one sentence."""
+    quality_notes: dict[str, str] | None = None
+    """Metric computed: what limits its value, such as a small set."""
     metrics_absent: dict[str, str] | None = None
     """Metric asked for and not computed: why."""
     per_pair: list[dict[str, Any]] | None = None

@@ -1,43 +1,84 @@
 """The quality of one model: every metric over pairs of content and style images."""
 
 import hashlib
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bench.cells import Cell
 from bench.errors import UserError
 from bench.image_tensors import load_tensor, to_uint8
 from bench.images import write_image
-from bench.quality.losses import ReferenceLosses
-from bench.quality.perceptual import Lpips
+from bench.measure.proc import return_freed_memory
+from bench.quality.catalogue import find_metric, is_built_in
+from bench.quality.metric import Conditions, Metric, Pair, PictureSet, Values
+from bench.quality.teacher import FOLDER, Teacher
+from bench.record import Record
 from bench.stylizers import Stylizer
 from bench.units import Size
-
-LPIPS_LEAST_SIDE = 64
-"""AlexNet's pooling leaves nothing of much smaller images."""
-
-PairMetric = Callable[[Tensor, Tensor, Tensor], dict[str, float]]
-"""From output, content and style, each (1, 3, H, W), RGB in 0..1, to named values."""
+from distill.pairs import image_pairs
 
 
-def image_pairs(
-    contents: tuple[str, ...], styles: tuple[str, ...], limit: int
-) -> list[tuple[str, str]]:
-    """At most ``limit`` distinct pairs of content and style, each image used evenly.
+class _Metrics:
+    """The metrics of an evaluation: those that can be computed, and why the others cannot."""
 
-    Both lists go round; when their rounds end together, the styles move on by one.
-    """
-    period = math.lcm(len(contents), len(styles))
-    return [
-        (contents[i % len(contents)], styles[(i + i // period) % len(styles)])
-        for i in range(min(limit, len(contents) * len(styles)))
-    ]
+    def __init__(self, metrics: Iterable[str], conditions: Conditions) -> None:
+        self.absent: dict[str, str] = {}
+        self.measures: dict[str, Callable[[Any], Values]] = {}
+        self.metrics: dict[str, Metric] = {}
+        self._conditions = conditions
+        for name in metrics:
+            try:
+                self.metrics[name] = find_metric(name)
+                self.measures[name] = self.metrics[name].prepare(conditions)
+            except UserError as error:
+                self.leave_out(name, error)
+
+    def leave_out(self, name: str, error: UserError) -> None:
+        """The metric cannot be had."""
+        self.measures.pop(name, None)
+        self.absent[name] = str(error)
+
+    def per(self, kind: str) -> list[str]:
+        """Those of an ``image`` or of the ``set`` that can be computed."""
+        return [name for name in self.measures if self.metrics[name].per == kind]
+
+    def needing_teacher(self) -> list[str]:
+        """Those that compare with the teacher's output."""
+        return [name for name in self.measures if "teacher" in self.metrics[name].needs]
+
+    def of(self, name: str, given: Pair | PictureSet) -> dict[str, float]:
+        """The values of one metric.
+
+        Raises:
+            ValueError: for a metric that gives values under a name that is not its own.
+        """
+        values = dict(self.measures[name](given))
+        for key in values:
+            if key != name and not key.startswith(f"{name}_"):
+                raise ValueError(f"metric {name!r} gives a value {key!r}, which is not its own")
+        return values
+
+    def definitions(self, pairs: int) -> dict[str, str]:
+        """What was computed, by metric."""
+        of = f"{pairs} pair{'s' if pairs != 1 else ''} of content and style"
+        over = {
+            "image": f"mean over {of}",
+            "set": f"over {of} as one set, 8 bits a channel",
+        }
+        pairing = "both lists taken in turn, each image used evenly"
+        return {
+            name: f"{metric.describe(self._conditions)}; {over[metric.per]} ({pairing})"
+            for name, metric in self.metrics.items()
+            if name in self.measures
+        }
+
+    def is_field(self, name: str) -> bool:
+        """Whether a metric's values have fields of their own in a record."""
+        return is_built_in(self.metrics[name])
 
 
 def evaluate_quality(stylizer: Stylizer, cell: Cell, image_dir: Path) -> dict[str, Any]:
@@ -46,88 +87,114 @@ def evaluate_quality(stylizer: Stylizer, cell: Cell, image_dir: Path) -> dict[st
     Args:
         stylizer: with trained weights.
         cell: of kind ``quality``.
-        image_dir: the run folder's ``images``.
+        image_dir: the run folder's ``images``; the teacher's outputs are kept beside it.
 
     Returns:
         Fields of :class:`bench.record.Record`: means over the pairs, and ``per_pair``.
 
     Raises:
-        UserError: for images or a reference network that cannot be had.
+        UserError: for images that cannot be had.
     """
     settings = cell.quality
     if settings is None:
         raise ValueError(f"cell {cell.id} has no quality settings")
-    metrics, absent = _metrics(cell)
     content_size = Size(cell.width, cell.height)
     style_size = Size(cell.style_width, cell.style_height)
+    pairs = image_pairs(cell.content, cell.style, settings.max_pairs)
+    metrics = _Metrics(
+        settings.metrics, Conditions(settings, cell.device, content_size, style_size)
+    )
+    teacher = _teacher(cell, stylizer, metrics, pairs, image_dir.with_name(FOLDER))
+    image_dir.mkdir(exist_ok=True)
     per_pair: list[dict[str, Any]] = []
-    for content_spec, style_spec in image_pairs(cell.content, cell.style, settings.max_pairs):
+    keys: dict[str, list[str]] = {}
+    for content_spec, style_spec in pairs:
         content = load_tensor(content_spec, content_size, role="content", device=cell.device)
         style = load_tensor(style_spec, style_size, role="style", device=cell.device)
         code = stylizer.encode_style(style)
         output = stylizer.stylize(content, code, cell.alpha).float()
-        # Metrics are always computed in full float32, whatever the model was run in.
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            values = {k: v for metric in metrics for k, v in metric(output, content, style).items()}
+        return_freed_memory()
         names = f"{_file_name(content_spec)}__{_file_name(style_spec)}"
         pictures = {
             "content_image": (f"content-{_file_name(content_spec)}-{content_size}.png", content),
             "style_image": (f"style-{_file_name(style_spec)}-{style_size}.png", style),
             "image": (f"{names}__{cell.id}.png", output),
         }
-        image_dir.mkdir(exist_ok=True)
-        for file, picture in pictures.values():
-            write_image(image_dir / file, to_uint8(picture))
+        for key, (file, picture) in pictures.items():
+            # Contents and styles may have come already, in this cell or in another.
+            if key == "image" or not (image_dir / file).is_file():
+                write_image(image_dir / file, to_uint8(picture))
         paths = {key: f"{image_dir.name}/{file}" for key, (file, _) in pictures.items()}
-        per_pair.append({"content": content_spec, "style": style_spec, **paths, **values})
-    keys = [key for key, value in per_pair[0].items() if isinstance(value, float)]
+        of_teacher = teacher.output((content_spec, style_spec)) if teacher else None
+        pair = Pair(output, content, style, of_teacher, style_spec)
+        entry: dict[str, Any] = {"content": content_spec, "style": style_spec, **paths}
+        # Metrics are always computed in full float32, whatever the model was run in.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            for name in metrics.per("image"):
+                values = metrics.of(name, pair)
+                keys[name] = list(values)
+                entry |= values
+        per_pair.append(entry)
+        del content, style, output, pictures, pair, of_teacher
     return {
         "quality_network": settings.network,
         "quality_pairs": len(per_pair),
-        **{key: fmean(pair[key] for pair in per_pair) for key in keys},
-        "metrics_absent": absent or None,
+        "quality_teacher": teacher.model if teacher else None,
+        **_values(metrics, keys, per_pair, image_dir),
+        "quality_definitions": metrics.definitions(len(per_pair)),
+        "metrics_absent": metrics.absent or None,
         "per_pair": per_pair,
     }
 
 
-def _metrics(cell: Cell) -> tuple[list[PairMetric], dict[str, str]]:
-    """What can be computed, and why the rest cannot."""
-    assert cell.quality is not None
-    wanted: set[str] = set(cell.quality.metrics)
-    metrics: list[PairMetric] = []
-    absent: dict[str, str] = {}
-    if losses := wanted & {"content_loss", "style_loss"}:
+def _teacher(
+    cell: Cell,
+    stylizer: Stylizer,
+    metrics: _Metrics,
+    pairs: list[tuple[str, str]],
+    folder: Path,
+) -> Teacher | None:
+    """The teacher with its outputs computed, if a metric needs it; without it they are left out."""
+    wanted = metrics.needing_teacher()
+    if not wanted:
+        return None
+    try:
+        teacher = Teacher(cell, stylizer, folder)
+        teacher.prepare(pairs)
+    except UserError as error:
+        for name in wanted:
+            metrics.leave_out(name, error)
+        return None
+    return teacher
+
+
+def _values(
+    metrics: _Metrics,
+    keys: dict[str, list[str]],
+    per_pair: list[dict[str, Any]],
+    image_dir: Path,
+) -> dict[str, Any]:
+    """Means over the pairs and values of the set, by field; a plug-in's in ``quality_other``."""
+    found = {
+        name: {key: fmean(pair[key] for pair in per_pair) for key in keys[name]} for name in keys
+    }
+    files = {
+        key: tuple(image_dir.parent / pair[key] for pair in per_pair)
+        for key in ("image", "content_image", "style_image")
+    }
+    pictures = PictureSet(files["image"], files["content_image"], files["style_image"])
+    for name in metrics.per("set"):
         try:
-            reference = ReferenceLosses(cell.quality.network, cell.device)
+            found[name] = metrics.of(name, pictures)
         except UserError as error:
-            absent |= dict.fromkeys(sorted(losses), str(error))
-        else:
-            metrics.append(_reference_metric(reference, losses))
-    if "lpips" in wanted:
-        try:
-            if min(cell.width, cell.height) < LPIPS_LEAST_SIDE:
-                raise UserError(f"LPIPS needs images of at least {LPIPS_LEAST_SIDE} px a side")
-            lpips = Lpips(cell.quality.lpips_backbone, cell.device)
-        except UserError as error:
-            absent["lpips"] = str(error)
-        else:
-            metrics.append(lambda output, content, _: {"lpips": lpips(output, content)})
-    return metrics, absent
-
-
-def _reference_metric(losses: ReferenceLosses, wanted: set[str]) -> PairMetric:
-    def compute(output: Tensor, content: Tensor, style: Tensor) -> dict[str, float]:
-        found = losses.features(output)
-        values = {}
-        if "content_loss" in wanted:
-            values["content_loss"] = losses.content_loss(found, losses.features(content))
-        if "style_loss" in wanted:
-            layers = losses.style_losses(found, losses.features(style))
-            values["style_loss"] = sum(layers.values())
-            values |= {f"style_loss_{layer}": value for layer, value in layers.items()}
-        return values
-
-    return compute
+            metrics.leave_out(name, error)
+    fields: dict[str, Any] = {"quality_notes": pictures.notes or None}
+    other: dict[str, float] = {}
+    for name, values in found.items():
+        for key, value in values.items():
+            own = metrics.is_field(name) and key in Record.model_fields
+            (fields if own else other)[key] = value
+    return fields | {"quality_other": other or None}
 
 
 def _file_name(spec: str) -> str:

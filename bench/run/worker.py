@@ -159,7 +159,7 @@ def _budget(cell: Cell) -> int | None:
 def _measure_quality(
     cell: Cell, stylizer: Any, run_dir: Path, fields: dict[str, Any], stage: Stage
 ) -> None:
-    from bench.quality import evaluate_quality
+    from bench.quality.evaluate import evaluate_quality
     from bench.run.records import IMAGES
 
     if stylizer.weights == "random":

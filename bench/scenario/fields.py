@@ -16,7 +16,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from bench.cells import Execution, Metric, Precision
+from bench.cells import Execution, Precision
+from bench.quality.catalogue import metric_names
 from bench.scenario.formats import format_bytes, format_fraction, format_seconds
 from bench.scenario.values import (
     Value,
@@ -72,7 +73,6 @@ _SIZE = pattern(SIZE_PATTERN, "3840x2160", "12.5MP")
 _MODEL = {"type": "string", "examples": ["wct-vgg16-16x", "adain-vgg19-4x:WEIGHTS_FOLDER"]}
 EXECUTIONS: tuple[str, ...] = get_args(Execution)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
-METRICS: tuple[str, ...] = get_args(Metric)
 
 
 def _choices(options: Sequence[str]) -> dict[str, Any]:
@@ -180,10 +180,17 @@ PrecisionsField = Annotated[
     listed(_choices(PRECISIONS)),
 ]
 MetricsField = Annotated[
-    tuple[Metric, ...],
-    PlainValidator(lambda value: read_list(value, read_choice(METRICS))),
+    tuple[str, ...],
+    PlainValidator(lambda value: read_list(value, read_choice(metric_names()))),
     PlainSerializer(list),
-    listed(_choices(METRICS)),
+    listed(_choices(metric_names())),
+]
+OptionalModelField = Annotated[
+    str | None,
+    PlainValidator(
+        lambda value, info: None if value is None else read_model(value, folder_of(info))
+    ),
+    WithJsonSchema({"anyOf": [_MODEL, _NULL]}),
 ]
 ModelsField = Annotated[
     tuple[str, ...],

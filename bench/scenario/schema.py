@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from bench.cells import Cell, Frozen, MeasureSettings, QualitySettings
+from bench.quality.catalogue import default_teacher, may_need_teacher
 from bench.scenario.exclusion import Exclusion, Point, unused
 from bench.scenario.fields import (
     AlphasField,
@@ -26,6 +27,7 @@ from bench.scenario.fields import (
     ModelsField,
     NameField,
     NetworkField,
+    OptionalModelField,
     OptionalSecondsField,
     PrecisionsField,
     SecondsField,
@@ -74,7 +76,10 @@ class Quality(Frozen):
     """What is computed on the stylised images, and on what."""
 
     resolution: SizeField = key("512x512", "Size of the content images that are stylised.")
-    metrics: MetricsField = key(["content_loss", "style_loss", "lpips"], "What to compute.")
+    metrics: MetricsField = key(
+        ["content_loss", "style_loss", "lpips"],
+        "What to compute; bench models --metrics says what each is.",
+    )
     network: NetworkField = key(
         "vgg16-normalised", "Weights of the network whose features the losses compare."
     )
@@ -82,6 +87,16 @@ class Quality(Frozen):
         "cache",
         "Where LPIPS finds AlexNet: cache (PyTorch's folder of downloads), download (fetched if "
         "it is not cached), or the path of a file.",
+    )
+    inception: BackboneField = key(
+        "cache",
+        "Where FID and its like find torch-fidelity's Inception: cache, download, or the path of "
+        "a file.",
+    )
+    teacher: OptionalModelField = key(
+        None,
+        "Model whose outputs metrics such as lpips_teacher compare with; null for the same method "
+        "and family at ratio 1.",
     )
     max_pairs: Annotated[int, Whole(1, 10_000)] = key(
         4, "Most pairs of a content and a style image."
@@ -209,16 +224,28 @@ class Scenario(Frozen):
         ]
         if self.quality is None:
             return timed
-        settings = QualitySettings(
-            metrics=self.quality.metrics,
-            network=self.quality.network,
-            lpips_backbone=self.quality.lpips_backbone,
-            max_pairs=self.quality.max_pairs,
-        )
+        quality = self.quality
+
+        def settings(model: str) -> QualitySettings:
+            teacher = quality.teacher or default_teacher(model)
+            if not may_need_teacher(quality.metrics):
+                teacher = None
+            if teacher is not None and teacher not in digests:
+                digests[teacher] = weights_digest(teacher)
+            return QualitySettings(
+                metrics=quality.metrics,
+                network=quality.network,
+                lpips_backbone=quality.lpips_backbone,
+                inception=quality.inception,
+                max_pairs=quality.max_pairs,
+                teacher=quality.teacher,
+                teacher_digest=None if teacher is None else digests[teacher],
+            )
+
         content = all_images("content", self.images.content)
         style = all_images("style", self.images.style)
         return timed + [
-            cell(point, kind="quality", content=content, style=style, quality=settings)
+            cell(point, kind="quality", content=content, style=style, quality=settings(point.model))
             for point in self._kept(_quality_points(keys))
         ]
 

@@ -15,7 +15,6 @@ from bench.measure.latency import (
 )
 from bench.measure.memory import meter_for
 from bench.measure.nvml import nvml
-from bench.quality.losses import ReferenceLosses
 from bench.record import Record
 from bench.run.runner import run_scenario
 from bench.scenario import Scenario
@@ -24,6 +23,7 @@ from bench.stylizers import Unsupported, load_stylizer
 from bench.stylizers.cascade import set_precision
 from distill.inference import FastDecoder, FastEncoder, Layout
 from distill.networks import STAGES, Decoder, Encoder, seed_weights, student_widths
+from distill.reference_losses import ReferenceLosses
 from distill.transforms import ChannelAffine, FeatureStats
 from tests.plain import psnr
 

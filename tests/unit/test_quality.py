@@ -17,14 +17,17 @@ from bench.errors import UserError
 from bench.image_specs import BUILTIN_STYLES
 from bench.image_tensors import load_tensor
 from bench.images import read_image
-from bench.quality import evaluate_quality
-from bench.quality.evaluate import image_pairs
-from bench.quality.losses import STYLE_LAYERS, ReferenceLosses, gram
-from bench.quality.perceptual import Lpips
+from bench.quality import catalogue, evaluate, tiles
+from bench.quality.evaluate import evaluate_quality
+from bench.quality.metric import Metric, Pair, PictureSet
+from bench.quality.tiles import tiled_mean
 from bench.record import Record
 from bench.run.draft import draft_fields
 from bench.stylizers import load_stylizer
 from bench.units import Size
+from distill.pairs import image_pairs
+from distill.perceptual import Lpips
+from distill.reference_losses import STYLE_LAYERS, ReferenceLosses, gram
 
 # ------------------------------------------------------------------------------------------ losses
 
@@ -182,10 +185,23 @@ def test_lpips_refuses_another_backbone(random_backbone, tmp_path):
 
 def test_lpips_downloads_only_when_told(empty_cache, monkeypatch):
     asked = []
-    monkeypatch.setattr("bench.quality.perceptual.download", lambda name: asked.append(name) or {})
+    monkeypatch.setattr("distill.perceptual.download", lambda name: asked.append(name) or {})
     with pytest.raises(UserError, match=r"download: holds no features\.0"):
         Lpips("download", "cpu")
     assert asked == ["AlexNet_Weights.IMAGENET1K_V1"]
+
+
+def test_lpips_of_tiles_is_near_that_of_the_whole(shared, backbone, monkeypatch):
+    """Tiles add borders, and nothing else: the mean stays within a few per cent."""
+    first = load_tensor("builtin:chelsea", Size(448, 384), role="content")
+    second = (first + 0.1 * torch.randn_like(first)).clamp(0, 1)
+    lpips = Lpips(str(backbone), "cpu")
+    whole = tiled_mean(lpips, first, second)
+    assert whole == lpips(first, second)
+    monkeypatch.setattr(tiles, "WHOLE", 0)
+    monkeypatch.setattr(tiles, "TILE", 192)
+    assert tiled_mean(lpips, first, second) == pytest.approx(whole, rel=0.05)
+    assert tiled_mean(lpips, first, first) == 0
 
 
 # -------------------------------------------------------------------------------------- evaluation
@@ -252,6 +268,11 @@ def test_evaluation_gives_pictures_values_and_means(tmp_path, random_backbone):
     assert record.quality_network == "vgg16-normalised"
     assert record.quality_pairs == 3
     assert record.metrics_absent is None
+    assert record.quality_definitions is not None
+    assert list(record.quality_definitions) == ["content_loss", "style_loss", "lpips"]
+    for said in ("vgg16-normalised", "relu4_1", "72x64", "3 pairs"):
+        assert said in record.quality_definitions["content_loss"]
+    assert "64x80" in record.quality_definitions["style_loss"]
     pairs = record.per_pair
     assert pairs is not None
     assert [(pair["content"], pair["style"]) for pair in pairs] == image_pairs(
@@ -314,3 +335,118 @@ def test_files_of_one_name_do_not_overwrite_each_other(tmp_path):
         read_image(tmp_path / pair["content_image"])[0, 0, 0].item() for pair in fields["per_pair"]
     }
     assert levels == {50, 200}
+
+
+IMAGE_METRICS = ("content_loss", "style_loss", "style_loss_adain", "lpips", "ssim")
+
+
+def test_a_pair_has_the_values_that_it_has_alone(tmp_path, random_backbone):
+    """Whatever was computed before it, and in whatever order the images come."""
+    cell = quality_cell(
+        metrics=IMAGE_METRICS, lpips_backbone=str(random_backbone), max_pairs=4
+    ).model_copy(update={"style": tuple(f"builtin:{name}" for name in BUILTIN_STYLES[:2])})
+    stylizer = load_stylizer(cell.model)
+
+    def evaluated(**changes: Any) -> dict[tuple[str, str], dict[str, Any]]:
+        changed = cell.model_copy(update=changes)
+        pairs = evaluate_quality(stylizer, changed, tmp_path / "images")["per_pair"]
+        return {(pair["content"], pair["style"]): pair for pair in pairs}
+
+    together = evaluated()
+    turned = evaluated(content=cell.content[::-1], style=cell.style[::-1])
+    assert len(together) == 4
+    assert turned.keys() == together.keys()
+    for pair in together:
+        for name in IMAGE_METRICS:
+            assert turned[pair][name] == pytest.approx(together[pair][name], rel=1e-6)
+    last = cell.content[1], cell.style[0]
+    (alone,) = evaluated(content=last[:1], style=last[1:]).values()
+    for name in IMAGE_METRICS:
+        assert alone[name] == pytest.approx(together[last][name], rel=1e-6)
+
+
+def plug_in(name: str, per: str, measure: Any) -> Metric:
+    return Metric(
+        name=name,
+        better="lower",
+        unit="",
+        per=per,  # type: ignore[arg-type]
+        needs=frozenset(),
+        definition=f"{name} by {{network}}",
+        prepare=lambda conditions: measure,
+    )
+
+
+@pytest.fixture
+def plug_ins(monkeypatch):
+    """Makes metrics known by their names."""
+
+    def known(*metrics: Metric) -> tuple[str, ...]:
+        found = {metric.name: metric for metric in metrics}
+        find = catalogue.find_metric
+        monkeypatch.setattr(evaluate, "find_metric", lambda name: found.get(name) or find(name))
+        return tuple(found)
+
+    return known
+
+
+def test_metrics_of_other_packages(tmp_path, plug_ins):
+    def red(pair: Pair) -> dict[str, float]:
+        assert pair.output.shape == pair.content.shape == (1, 3, 64, 72)
+        assert pair.style.shape == (1, 3, 80, 64)
+        return {"red": pair.output[:, 0].mean().item(), "red_first": 1.0}
+
+    def spread(pictures: PictureSet) -> dict[str, float]:
+        lists = (pictures.outputs, pictures.contents, pictures.styles)
+        means = [[read_image(path).mean() / 255 for path in paths] for paths in lists]
+        pictures.notes["spread"] = f"{len(means[0])} pictures"
+        return {"spread": float(np.ptp(means[0])), "spread_style": float(np.ptp(means[2]))}
+
+    def refuse(_: object) -> dict[str, float]:
+        raise UserError("too few")
+
+    names = plug_ins(
+        plug_in("red", "image", red),
+        plug_in("spread", "set", spread),
+        plug_in("many", "set", refuse),
+    )
+    cell = quality_cell(metrics=(*names, "ssim"))
+    fields = evaluate_quality(load_stylizer(cell.model), cell, tmp_path / "images")
+    record = Record(**draft_fields(cell), **fields, status="ok")
+    assert record.quality_other is not None
+    assert record.per_pair is not None
+    assert set(record.quality_other) == {"red", "red_first", "spread", "spread_style"}
+    reds = [pair["red"] for pair in record.per_pair]
+    assert record.quality_other["red"] == pytest.approx(sum(reds) / 3)
+    assert record.quality_other["spread"] > 0
+    assert record.quality_notes == {"spread": "3 pictures"}
+    assert record.metrics_absent == {"many": "too few"}
+    assert record.ssim is not None
+    assert record.quality_definitions is not None
+    assert record.quality_definitions["red"].startswith("red by vgg16-normalised; output 72x64")
+    assert "as one set" in record.quality_definitions["spread"]
+    assert "many" not in record.quality_definitions
+
+
+def test_a_metric_may_not_write_under_another_name(tmp_path, plug_ins):
+    names = plug_ins(plug_in("red", "image", lambda pair: {"lpips": 0.0}))
+    cell = quality_cell(metrics=names)
+    with pytest.raises(ValueError, match="'red' gives a value 'lpips'"):
+        evaluate_quality(load_stylizer(cell.model), cell, tmp_path / "images")
+
+
+def test_images_too_small_for_a_metric_are_a_reason(tmp_path):
+    cell = quality_cell(metrics=("ms_ssim", "ssim"))
+    fields = evaluate_quality(load_stylizer(cell.model), cell, tmp_path / "images")
+    assert fields["metrics_absent"] == {"ms_ssim": "MS-SSIM needs images of at least 176 px a side"}
+    assert 0 < fields["ssim"] < 1
+
+
+def test_the_project_s_set_metrics_are_computed(tmp_path):
+    """On the embedded network, which is always there."""
+    cell = quality_cell(metrics=("fd_vgg", "kd_vgg"))
+    fields = evaluate_quality(load_stylizer(cell.model), cell, tmp_path / "images")
+    assert fields["fd_vgg"] > 0
+    assert fields["kd_vgg_low"] <= fields["kd_vgg"] <= fields["kd_vgg_high"]
+    assert set(fields["quality_definitions"]) == {"fd_vgg", "kd_vgg"}
+    assert fields["quality_other"] is None

@@ -118,6 +118,10 @@ MALFORMED: list[tuple[str, str, int, str]] = [
         "did you mean 'vgg16-normalised'?",
     ),
     ("quality: {max_pairs: 0}", "quality.max_pairs", 4, "from 1"),
+    ("quality: {metrics: msssim}", "quality.metrics", 4, "did you mean 'ms_ssim'?"),
+    ("quality: {teacher: wct-vgg16-3x}", "quality.teacher", 4, "did you mean 'wct-vgg16-4x'?"),
+    ("quality: {teacher: 'wct-vgg16-1x:no'}", "quality.teacher", 4, "'no' do not exist"),
+    ("quality: {inception: chache}", "quality.inception", 4, "did you mean 'cache'?"),
     ("quality: {lpips_backbone: cahce}", "quality.lpips_backbone", 4, "did you mean 'cache'?"),
     ("quality: {lpips_backbone: .}", "quality.lpips_backbone", 4, "nor an existing file"),
     # lists

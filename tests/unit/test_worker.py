@@ -195,7 +195,8 @@ def test_quality_goes_into_the_record_and_its_images_into_the_run_folder(
         given.update(stylizer=stylizer, cell=cell, image_dir=image_dir)
         return {"content_loss": 0.25, "metrics_absent": {"lpips": "no backbone"}}
 
-    monkeypatch.setitem(sys.modules, "bench.quality", SimpleNamespace(evaluate_quality=evaluate))
+    stand_in = SimpleNamespace(evaluate_quality=evaluate)
+    monkeypatch.setitem(sys.modules, "bench.quality.evaluate", stand_in)
     cell = quality_cell()
     record = measure_cell(cell, tmp_path)
     assert (record.status, record.content_loss) == ("ok", 0.25)

@@ -1,0 +1,106 @@
+"""``distill evaluate``: compressed models against their teacher, measured and tabulated."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# pandas and SciPy take seconds to import: other commands do without.
+
+
+def evaluate(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="METHOD-FAMILY-RATIOx[:WEIGHTS], or folders of weights that this project wrote.",
+        ),
+    ],
+    content: Annotated[
+        list[str],
+        typer.Option(help="Photographs: a folder, glob, tar or image file; may be repeated."),
+    ],
+    style: Annotated[
+        list[str], typer.Option(help="Styles: a folder, glob, tar or image file; may be repeated.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write; made if it is not there.")],
+    size: Annotated[int, typer.Option(help="Side of the square images, in pixels.")] = 512,
+    pairs: Annotated[
+        int | None,
+        typer.Option(
+            help="Pairs of a photograph and a style; without it, every photograph with one style."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the drawing of pairs.", min=0)] = 0,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="What outputs and losses are compared with, if not the first trained model of "
+            "ratio 1; repeated for each method and family.",
+        ),
+    ] = None,
+    network: Annotated[
+        str, typer.Option(help="Weights on which the losses are computed ('distill info').")
+    ] = "vgg16-normalised",
+    lpips_backbone: Annotated[
+        str,
+        typer.Option(
+            help="AlexNet for LPIPS: cache (PyTorch's folder of downloads), download, or a file."
+        ),
+    ] = "cache",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the end.")] = False,
+) -> None:
+    """Measure models on held-out photographs: cost, reconstruction, losses, distance to teacher.
+
+    Writes evaluate.csv (a row for each model), pairs.csv (a row for each model and pair) and
+    evaluate.md; 'bench report OUT' then draws quality against compression ratio.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from distill.data import list_images
+    from distill.errors import UserError
+    from distill.evaluate import Settings, resolve_device
+    from distill.evaluate import evaluate as measure
+    from distill.evaluate_report import evaluation_page
+    from distill.evaluate_summary import model_table, pair_table
+
+    settings = Settings(
+        size=size,
+        pairs=pairs,
+        seed=seed,
+        network=network,
+        lpips_backbone=lpips_backbone,
+        device=resolve_device(device),
+    )
+    photographs, styles = list_images(content), list_images(style)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be made a folder ({error.strerror})") from error
+    with Progress(
+        "pairs",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=quiet,
+        transient=True,
+    ) as progress:
+        task = progress.add_task("pairs", total=None)
+        found = measure(
+            models,
+            photographs,
+            styles,
+            settings,
+            teachers=teacher or (),
+            report=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    table = model_table(found)
+    table.to_csv(out / "evaluate.csv", index=False)
+    pair_table(found).to_csv(out / "pairs.csv", index=False)
+    page = evaluation_page(found, table, photographs, styles)
+    (out / "evaluate.md").write_text(page, encoding="utf-8")
+    print(f"{out / 'evaluate.md'}: {len(table)} models; 'bench report {out}' draws the figure")
