@@ -38,7 +38,7 @@ from distill.streaming import stream
 from distill.transforms import FeatureStats
 
 if TYPE_CHECKING:
-    from bench.stylizers.cascade import StyleCode
+    from distill.stages import StyleCode
 
 BUFFERS = 48 * 10**6
 """Bytes for bands that are read ahead or wait to be written."""

@@ -11,7 +11,8 @@ from bench.execution.thumbnail import run_thumbnail
 from bench.execution.whole import run_whole
 
 if TYPE_CHECKING:
-    from bench.stylizers.cascade import StyleCode, Stylizer
+    from bench.stylizers.cascade import Stylizer
+    from distill.stages import StyleCode
 
 EXECUTIONS: "dict[Execution, Callable[[Stylizer, Tensor, StyleCode, float], Tensor]]" = {
     "whole": run_whole,

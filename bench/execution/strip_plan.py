@@ -10,7 +10,8 @@ from distill.networks import ALIGNMENT
 from distill.streaming import band_bytes
 
 if TYPE_CHECKING:
-    from bench.stylizers.cascade import Stage, Stylizer
+    from bench.stylizers.cascade import Stylizer
+    from distill.stages import Stage
 
 COMFORTABLE_BAND = 192 * 10**6
 """Bytes for bands beyond which higher strips gain nothing."""

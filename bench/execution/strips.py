@@ -26,7 +26,8 @@ from distill.streaming import stream
 from distill.transforms import FeatureStats
 
 if TYPE_CHECKING:
-    from bench.stylizers.cascade import StyleCode, Stylizer
+    from bench.stylizers.cascade import Stylizer
+    from distill.stages import StyleCode
 
 Report = Callable[[int, int], None]
 """Told of progress: lines done and lines in all, over every pass."""

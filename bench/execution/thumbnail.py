@@ -23,7 +23,8 @@ from distill.networks import pad_to_alignment
 from distill.transforms import ChannelAffine, FeatureStats
 
 if TYPE_CHECKING:
-    from bench.stylizers.cascade import StyleCode, Stylizer
+    from bench.stylizers.cascade import Stylizer
+    from distill.stages import StyleCode
 
 PATCH = 1000
 """Side in px of a square patch; patches of another shape have its area at most, padding apart."""

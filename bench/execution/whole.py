@@ -8,7 +8,8 @@ from distill.networks import pad_to_alignment
 from distill.transforms import FeatureStats
 
 if TYPE_CHECKING:
-    from bench.stylizers.cascade import StyleCode, Stylizer
+    from bench.stylizers.cascade import Stylizer
+    from distill.stages import StyleCode
 
 
 def run_whole(stylizer: "Stylizer", content: Tensor, style: "StyleCode", alpha: float) -> Tensor:

@@ -4,7 +4,6 @@ A stage encodes the image, matches the features' statistics to the style's by a 
 and decodes. How a cascade is run over an image is an execution's matter (:mod:`bench.execution`).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,17 +13,10 @@ from torch import Tensor
 from bench.cells import Execution, Precision
 from bench.execution import EXECUTIONS
 from distill.cascades import architecture, load_cascade, weights_digest, weights_kind
-from distill.inference import FastDecoder, FastEncoder, Layout
+from distill.inference import Layout
 from distill.models import ModelSpec, parse_model
-from distill.networks import ALIGNMENT, pad_to_alignment
-from distill.transforms import (
-    ChannelAffine,
-    FeatureStats,
-    color,
-    rescale,
-    standardize,
-    whiten,
-)
+from distill.networks import ALIGNMENT
+from distill.stages import Stage, StyleCode, build_stages, encode_style
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
@@ -40,22 +32,6 @@ class Unsupported(Exception):  # noqa: N818 - a result, not a mistake of the use
     def __init__(self, code: str, reason: str) -> None:
         self.code, self.reason = code, reason
         super().__init__(reason)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One encoder and decoder, and the two halves of the match between them."""
-
-    encoder: FastEncoder
-    decoder: FastDecoder
-    normalize: Callable[[FeatureStats], ChannelAffine]
-    """From the content's statistics to the map that makes them standard."""
-    restyle: Callable[[FeatureStats], ChannelAffine]
-    """From the style's statistics to the map from standard to the style's."""
-
-
-StyleCode = tuple[ChannelAffine, ...]
-"""What a style image comes down to: the restyling map of each stage."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +66,7 @@ class Stylizer:
         Args:
             style: (1, 3, H, W), RGB in 0..1.
         """
-        padded = pad_to_alignment(self.layout.place(style))
-        return tuple(
-            stage.restyle(FeatureStats.of(stage.encoder([padded]))) for stage in self.stages
-        )
+        return encode_style(self.stages, self.layout.place(style))
 
     @torch.inference_mode()
     def stylize(self, content: Tensor, style: StyleCode, alpha: float = 1.0) -> Tensor:
@@ -168,15 +141,10 @@ def load_stylizer(
     spec = parse_model(model)
     layout = Layout.of(device, set_precision(precision, device))
     networks = load_cascade(spec, seed=seed)
-    normalize, restyle = (whiten, color) if spec.method == "wct" else (standardize, rescale)
-    stages = tuple(
-        Stage(FastEncoder(p.encoder, layout), FastDecoder(p.decoder, layout), normalize, restyle)
-        for p in networks.pairs
-    )
     cost = architecture(spec)
     return Stylizer(
         spec=spec,
-        stages=stages,
+        stages=build_stages(networks, spec.method, layout),
         layout=layout,
         execution=execution,
         memory_bytes=memory_bytes,

@@ -39,8 +39,9 @@ from bench.measure.latency import clock_for
 from bench.measure.memory import meter_for
 from bench.measure.out_of_memory import out_of_memory
 from bench.stylizers import load_stylizer
-from bench.stylizers.cascade import StyleCode, Stylizer
+from bench.stylizers.cascade import Stylizer
 from bench.units import Size, parse_bytes, parse_size
+from distill.stages import StyleCode
 from tests.performance.executions_figure import write_figure
 
 EXECUTIONS: tuple[Execution, ...] = get_args(Execution)

@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.execution.thumbnail import patch_edges, run_thumbnail, shrink
 from bench.execution.whole import run_whole
 from bench.stylizers import load_stylizer
-from bench.stylizers.cascade import StyleCode
+from distill.stages import StyleCode
 from tests.unit.test_strips import jumps, noise, picture
 
 pytestmark = pytest.mark.usefixtures("no_embedded_models")
