@@ -270,7 +270,8 @@ def _student_decoder(
 ) -> Decoder:
     """A student's decoder at its start; one trained along with its encoder goes on from there."""
     joint = _joint_decoder(book, stage)
-    if book.compressor == "scratch" or joint.exists():
+    pruned = book.compressor != "scratch" and not joint.exists()
+    if not pruned:
         decoder = Decoder(book.spec.family, widths, stage, final_relu=book.spec.method == "wct")
         _draw(decoder, book.settings.seed + 1)
     else:
@@ -282,7 +283,9 @@ def _student_decoder(
     if joint.exists():
         _read(decoder, joint)
     else:
-        _inherit(book, Job(stage, "decoder"), decoder)
+        # A decoder's inner channels have no names that two stages share: half of one pruned
+        # decoder and half of another make no picture.
+        _inherit(book, Job(stage, "decoder"), decoder, shallower=not pruned)
     return decoder
 
 
@@ -314,14 +317,16 @@ def _decoder_recipe(
     return AdainDecoderRecipe(encoder, decoder, teacher, theirs)
 
 
-def _inherit(book: Recipebook, job: Job, network: nn.Module) -> None:
+def _inherit(book: Recipebook, job: Job, network: nn.Module, *, shallower: bool = True) -> None:
     """Start from another network of the same role, in the layers that both have.
 
-    The one of this stage in the start folder, else the next shallower one of this model.
+    The one of this stage in the start folder, else (``shallower``) the next shallower one of this
+    model.
     """
     candidates = [] if book.start is None else [book.start / f"{job.name}.safetensors"]
-    shallower = [Job(k, job.role) for k in range(job.stage - 1, 0, -1)]
-    candidates += [book.out / f"{other.name}.safetensors" for other in shallower]
+    if shallower:
+        others = [Job(k, job.role) for k in range(job.stage - 1, 0, -1)]
+        candidates += [book.out / f"{other.name}.safetensors" for other in others]
     for path in candidates:
         if path.is_file():
             given = read_tensors(path)[0]

@@ -14,9 +14,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 SHARED = Path(__file__).parents[2] / "shared"
 
-# A slow moment of a busy machine is not a failure.
-settings.register_profile("suite", deadline=None)
-settings.load_profile("suite")
+# A slow moment of a busy machine is not a failure, and what passes once passes again: examples are
+# drawn from the test's own name. (HYPOTHESIS_PROFILE=default looks further.)
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
