@@ -22,8 +22,8 @@ from distill.models import FAMILIES, METHODS
 
 pytestmark = pytest.mark.usefixtures("no_embedded_models")
 TOLERANCE = 3e-4
-"""In float32. On one machine the two are mostly equal to the last bit; whitening with random weights
-makes of the last bit, in one of some hundred draws, 1e-4."""
+"""In float32. On one machine the two are mostly equal to the last bit; whitening, with random
+weights, makes of the last bit 1e-4 in one of some hundred draws."""
 SMALL = "wct-vgg19-64x"
 KEEPS = tuple(
     Keep(what, place, 0)
