@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from distill.cascades import convert_published
-from distill.cli_evaluate import evaluate
-from distill.cli_export import export
-from distill.cli_gatys import gatys
 from distill.cli_info import info
-from distill.cli_train import train
 from distill.command_line import run_app
+from distill.evaluation.command import evaluate
+from distill.exporting.command import export
+from distill.gatys.command import gatys
+from distill.training.command import train
 from distill.weights import load_named
 
 app = typer.Typer(

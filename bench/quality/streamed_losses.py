@@ -172,7 +172,7 @@ def adain_losses(output: Statistics, style: Statistics) -> dict[str, float]:
     """Mean squared difference of means plus that of deviations at each layer, 0 upwards.
 
     Source: Huang and Belongie 2017, eq. 13, with mean squares for its norms as in public code;
-    variances are over H * W, with 1e-5 added, as in :func:`distill.losses.style_statistics`.
+    variances are over H * W, with 1e-5 added, as in ``style_statistics`` in training.
     """
     losses = {}
     for layer in ADAIN_LAYERS:

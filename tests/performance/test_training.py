@@ -13,10 +13,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from distill.make import teacher_encoder
 from distill.networks import TEACHER_WIDTHS, Decoder, seed_weights, student_widths
-from distill.pruning import prune_encoder
-from distill.recipes import EmbeddedEncoder, EncoderRecipe, layers_to
+from distill.training.make import teacher_encoder
+from distill.training.pruning import prune_encoder
+from distill.training.recipes import EmbeddedEncoder, EncoderRecipe, layers_to
 
 STAGE, BATCH, CROP, RATIO = 4, 4, 128, 16
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from distill.data import Crops, batches, crop, list_images
 from distill.errors import UserError
+from distill.training.data import Crops, batches, crop, list_images
 
 
 def picture(path: Path, size: tuple[int, int] = (80, 60), seed: int = 0) -> Path:

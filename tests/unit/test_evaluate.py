@@ -15,20 +15,20 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file
 
-from distill.candidates import find_candidates
 from distill.cascades import convert_published, load_cascade, own_files
-from distill.cli_evaluate import evaluate as evaluate_command
 from distill.command_line import run_app
-from distill.data import list_images
 from distill.errors import EnvironmentUnfitError, UserError
-from distill.evaluate import Evaluation, Settings, evaluate, psnr, resolve_device, square
-from distill.evaluate_summary import COLUMNS, mean_interval, model_table, ratio_interval
+from distill.evaluation.candidates import find_candidates
+from distill.evaluation.command import evaluate as evaluate_command
+from distill.evaluation.measure import Evaluation, Settings, evaluate, psnr, resolve_device, square
+from distill.evaluation.summary import COLUMNS, mean_interval, model_table, ratio_interval
 from distill.header import Header, save_network
 from distill.inference import Layout
 from distill.models import parse_model
 from distill.networks import Decoder, Encoder, count_macs_per_pixel, seed_weights, student_widths
 from distill.pairs import draw_pairs
 from distill.reference_losses import ReferenceLosses
+from distill.training.data import list_images
 from tests.plain import plain_stylize
 
 SIZE = 64

@@ -16,12 +16,12 @@ from distill.cli import app
 from distill.command_line import run_app
 from distill.embed import embed
 from distill.errors import EnvironmentUnfitError, UserError
-from distill.export import ImageSize, default_check_sizes, export_model
-from distill.export_manifest import alignment
+from distill.exporting.manifest import alignment
+from distill.exporting.model import ImageSize, default_check_sizes, export_model
+from distill.exporting.onnx_check import CheckFailedError, OnnxNetwork, compare
+from distill.exporting.onnx_graph import to_onnx
 from distill.models import ModelSpec, parse_model
 from distill.networks import CONVS_PER_BLOCK, Decoder, Encoder, encoder_convs, seed_weights
-from distill.onnx_check import CheckFailedError, OnnxNetwork, compare
-from distill.onnx_graph import to_onnx
 from distill.weights import load_named, read_tensors, sha256
 
 MODEL = "adain-vgg16-64x"
@@ -321,7 +321,7 @@ def test_a_graph_that_computes_something_else_is_refused(
             next(a for a in node.attribute if a.name == attribute).s = value
         return model
 
-    monkeypatch.setattr("distill.export.to_onnx", wrong)
+    monkeypatch.setattr("distill.exporting.model.to_onnx", wrong)
     with pytest.raises(CheckFailedError, match=f"stage4-{role}.onnx differs from PyTorch"):
         export_model(spec, tmp_path / "out", onnx=True)
     assert not (tmp_path / "out").exists()

@@ -10,11 +10,11 @@ import typer
 from safetensors.torch import save_file
 
 from distill.cascades import load_cascade, own_files
-from distill.cli_gatys import gatys
 from distill.command_line import run_app
 from distill.errors import UserError
-from distill.gatys import Layers, Weights, optimise
-from distill.loss_network import LossNetwork, load_loss_network
+from distill.gatys.command import gatys
+from distill.gatys.loss_network import LossNetwork, load_loss_network
+from distill.gatys.optimise import Layers, Weights, optimise
 from distill.models import parse_model
 from distill.networks import Encoder, seed_weights, student_widths
 from distill.pictures import read_rgb, save_rgb

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from distill.networks import Decoder, Encoder, seed_weights
-from distill.pruning import (
+from distill.training.pruning import (
     kept_filters,
     prune_decoder,
     prune_encoder,

@@ -19,9 +19,9 @@ from bench.quality.similarity import ms_ssim_of, psnr_of, ssim_of
 from bench.quality.streamed_losses import StreamedLosses, adain_losses, gram_losses, gram_of
 from bench.quality.tiles import tile_slices, tiled_mean
 from bench.units import Size
-from distill.losses import style_statistics
 from distill.networks import ALIGNMENT, Encoder, seed_weights, student_widths
 from distill.reference_losses import STYLE_LAYERS, ReferenceLosses, gram
+from distill.training.losses import style_statistics
 from distill.transforms import FeatureStats
 
 NETWORK = "vgg16-normalised"

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from bench.cli import app
 from bench.errors import UserError
 from distill.command_line import run_app
-from distill.evaluate_summary import COLUMNS
+from distill.evaluation.summary import COLUMNS
 from reports.ratio_figure import PANELS, marks, ratio_figure, read_table
 from reports.style import paper_style
 

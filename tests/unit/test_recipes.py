@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.losses import adain, mean_and_deviation, mse, style_statistics
 from distill.networks import Decoder, Encoder, seed_weights
-from distill.pruning import prune_encoder
-from distill.recipes import (
+from distill.training.losses import adain, mean_and_deviation, mse, style_statistics
+from distill.training.pruning import prune_encoder
+from distill.training.recipes import (
     AdainDecoderRecipe,
     EmbeddedEncoder,
     EncoderRecipe,

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from distill.errors import UserError
-from distill.losses import mse
 from distill.networks import Encoder
-from distill.recipes import LossWeights, Recipe, Terms
-from distill.train import Outcome, Settings, TrainingFailedError, make_accelerator, train
+from distill.training.loop import Outcome, Settings, TrainingFailedError, make_accelerator, train
+from distill.training.losses import mse
+from distill.training.recipes import LossWeights, Recipe, Terms
 
 SETTINGS = Settings(steps=40, batch=2, learning_rate=1e-2, schedule="cosine", warmup=0.1)
 

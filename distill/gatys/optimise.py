@@ -26,9 +26,9 @@ import torch
 from torch import Tensor
 
 from distill.errors import UserError
-from distill.loss_network import LossNetwork, width_factor
-from distill.losses import mse
+from distill.gatys.loss_network import LossNetwork, width_factor
 from distill.reference_losses import CONTENT_LAYER, STYLE_LAYERS, gram
+from distill.training.losses import mse
 
 Init = Literal["content", "noise"]
 

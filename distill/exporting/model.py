@@ -22,12 +22,18 @@ from safetensors.torch import save_file
 
 from distill.cascades import Pair, load_cascade, own_files
 from distill.errors import UserError
-from distill.export_headers import source_headers
-from distill.export_manifest import DType, NetworkExport, Role, alignment, describe, roles
+from distill.exporting.headers import source_headers
+from distill.exporting.manifest import DType, NetworkExport, Role, alignment, describe, roles
+from distill.exporting.onnx_check import (
+    TOLERANCE,
+    CheckFailedError,
+    Difference,
+    OnnxNetwork,
+    compare,
+)
+from distill.exporting.onnx_graph import require_onnx, to_onnx
 from distill.models import ModelSpec
 from distill.networks import Decoder, Encoder
-from distill.onnx_check import TOLERANCE, CheckFailedError, Difference, OnnxNetwork, compare
-from distill.onnx_graph import require_onnx, to_onnx
 from distill.weights import read_tensors
 
 MANIFEST = "model.json"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distill.errors import EnvironmentUnfitError, UserError
 from distill.files import write_atomically
-from distill.recipes import Recipe
+from distill.training.recipes import Recipe
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -15,18 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from distill.cascades import fill, load_cascade, own_files
-from distill.data import Crops, ImageSet, batches
 from distill.errors import UserError
 from distill.header import Header, losses_json, project_version, save_network
 from distill.models import ModelSpec
 from distill.networks import TEACHER_WIDTHS, Decoder, Encoder, seed_weights, student_widths
-from distill.pruning import (
+from distill.training.data import Crops, ImageSet, batches
+from distill.training.loop import Outcome, Settings, Window, train
+from distill.training.pruning import (
     kept_filters,
     prune_decoder,
     prune_encoder,
     read_through_embedding,
 )
-from distill.recipes import (
+from distill.training.recipes import (
     AdainDecoderRecipe,
     EmbeddedEncoder,
     EncoderRecipe,
@@ -34,7 +35,6 @@ from distill.recipes import (
     Recipe,
     ReconstructionRecipe,
 )
-from distill.train import Outcome, Settings, Window, train
 from distill.weights import load_named, read_tensors
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from distill.errors import UserError
+from distill.exporting.onnx_graph import require_onnx
 from distill.networks import Decoder, Encoder
-from distill.onnx_graph import require_onnx
 
 TOLERANCE = 1e-4
 """Largest difference allowed, as a part of the output's largest magnitude.

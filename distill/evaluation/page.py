@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from distill.candidates import Candidate
-from distill.data import ImageSet
-from distill.evaluate import Evaluation
+from distill.evaluation.candidates import Candidate
+from distill.evaluation.measure import Evaluation
+from distill.training.data import ImageSet
 
 DASH = "–"
 SEEDED = {
@@ -25,7 +25,7 @@ Row = dict[str, Any]
 def evaluation_page(
     found: Evaluation, table: pd.DataFrame, content: ImageSet, style: ImageSet
 ) -> str:
-    """``evaluate.md``, from an evaluation and its :func:`~distill.evaluate_summary.model_table`."""
+    """``evaluate.md``, from an evaluation and its :func:`evaluation.summary.model_table`."""
     plain = table.astype(object).where(table.notna(), None)
     rows = [dict(zip(plain.columns, values, strict=True)) for values in plain.to_numpy()]
     names = _short_names([row["model"] for row in rows])

@@ -11,7 +11,7 @@ import typer
 from distill.errors import EnvironmentUnfitError, UserError
 
 if TYPE_CHECKING:
-    from distill.gatys import Report, Result
+    from distill.gatys.optimise import Report, Result
     from distill.reference_losses import ImageFeatures
 
 LONGER_SIDE = 512
@@ -70,9 +70,9 @@ def gatys(
     """
     import torch
 
-    from distill.evaluate import resolve_device
-    from distill.gatys import Weights, optimise
-    from distill.loss_network import TEACHER, LossNetwork, load_loss_network
+    from distill.evaluation.measure import resolve_device
+    from distill.gatys.loss_network import TEACHER, LossNetwork, load_loss_network
+    from distill.gatys.optimise import Weights, optimise
     from distill.pictures import check_writable, picture_size, read_rgb, save_rgb
     from distill.reference_losses import ReferenceLosses
     from distill.weights import load_named
@@ -126,7 +126,7 @@ def _print(
     from rich.table import Table
 
     from distill.command_line import console
-    from distill.loss_network import TEACHER
+    from distill.gatys.loss_network import TEACHER
     from distill.reference_losses import ReferenceLosses
 
     first, last = result.curve[0], result.curve[-1]
@@ -191,7 +191,7 @@ def _progress(steps: int, quiet: bool) -> "Iterator[Report | None]":
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Left
 
-    from distill.gatys import Losses
+    from distill.gatys.optimise import Losses
 
     screen = Console(stderr=True)
     if quiet or not screen.is_terminal:

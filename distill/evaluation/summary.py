@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from distill.candidates import Candidate
 from distill.cascades import architecture
-from distill.evaluate import RANDOM, Evaluation, Row
+from distill.evaluation.candidates import Candidate
+from distill.evaluation.measure import RANDOM, Evaluation, Row
 from distill.header import project_version
 from distill.networks import ALIGNMENT
 

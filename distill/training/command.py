@@ -18,11 +18,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from distill.data import Crops, list_images
 from distill.errors import UserError
-from distill.make import COMPRESSORS, Job, Recipebook, make
 from distill.models import FAMILIES, METHODS, RATIOS, ModelSpec
-from distill.train import DTYPES, Schedule, Settings, Window, make_accelerator
+from distill.training.data import Crops, list_images
+from distill.training.loop import DTYPES, Schedule, Settings, Window, make_accelerator
+from distill.training.make import COMPRESSORS, Job, Recipebook, make
 
 LINE_EVERY_S = 30.0
 """Without a terminal, a line of progress at most this often."""

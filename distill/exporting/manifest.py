@@ -8,11 +8,11 @@ from typing import Any, Literal, get_args
 import torch
 
 from distill.cascades import Pair, weights_digest
+from distill.exporting.onnx_check import TOLERANCE, Difference
+from distill.exporting.onnx_graph import IR_VERSION, OPSET
 from distill.header import project_version
 from distill.models import ModelSpec
 from distill.networks import Decoder, Encoder
-from distill.onnx_check import TOLERANCE, Difference
-from distill.onnx_graph import IR_VERSION, OPSET
 from distill.weights import read_tensors, sha256
 
 Role = Literal["encoder", "decoder"]

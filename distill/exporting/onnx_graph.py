@@ -4,7 +4,7 @@ The graph is put together from the networks' own descriptions instead of being t
 that PyTorch carries write opset 18 or later, which many runtimes do not read yet, freeze the branch
 that :func:`distill.networks.reflect_pad` took, and differ from version to version. What is written
 here uses seven operators, all as of opset 13 (2020). That it computes what PyTorch computes is not
-taken on trust: see :mod:`distill.onnx_check`.
+taken on trust: see :mod:`distill.exporting.onnx_check`.
 """
 
 from collections.abc import Mapping

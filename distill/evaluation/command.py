@@ -60,12 +60,12 @@ def evaluate(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from distill.data import list_images
     from distill.errors import UserError
-    from distill.evaluate import Settings, resolve_device
-    from distill.evaluate import evaluate as measure
-    from distill.evaluate_report import evaluation_page
-    from distill.evaluate_summary import model_table, pair_table
+    from distill.evaluation.measure import Settings, resolve_device
+    from distill.evaluation.measure import evaluate as measure
+    from distill.evaluation.page import evaluation_page
+    from distill.evaluation.summary import model_table, pair_table
+    from distill.training.data import list_images
 
     settings = Settings(
         size=size,

@@ -23,15 +23,15 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from distill.candidates import Candidate, find_candidates
 from distill.cascades import load_cascade
-from distill.data import ImageSet
 from distill.errors import EnvironmentUnfitError, UserError
+from distill.evaluation.candidates import Candidate, find_candidates
 from distill.inference import Layout
 from distill.pairs import draw_pairs
 from distill.perceptual import LEAST_SIDE, Lpips
 from distill.reference_losses import ImageFeatures, ReferenceLosses
 from distill.stages import Stage, StyleCode, build_stages, encode_style, rebuild, stylize_whole
+from distill.training.data import ImageSet
 
 RANDOM = "random weights, whose quality says nothing"
 Row = dict[str, Any]
@@ -99,7 +99,7 @@ def evaluate(
     """Measure models on pairs of photographs and styles.
 
     Args:
-        models: names or folders, see :func:`distill.candidates.find_candidates`.
+        models: names or folders, see :func:`distill.evaluation.candidates.find_candidates`.
         content: photographs.
         style: paintings and other styles.
         settings: sizes, pairs, networks, device.

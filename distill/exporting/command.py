@@ -9,10 +9,10 @@ from rich.table import Table
 
 from distill.command_line import console
 from distill.errors import UserError
-from distill.export import ImageSize, ModelExport, export_model
-from distill.export_manifest import DTYPES, DType
+from distill.exporting.manifest import DTYPES, DType
+from distill.exporting.model import ImageSize, ModelExport, export_model
+from distill.exporting.onnx_check import TOLERANCE
 from distill.models import parse_model
-from distill.onnx_check import TOLERANCE
 
 
 def export(

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from distill.losses import adain, features_mse, mse, style_statistics
 from distill.networks import Decoder, Encoder
+from distill.training.losses import adain, features_mse, mse, style_statistics
 
 Terms = dict[str, Tensor]
 FITTING_POSITIONS = 8192

@@ -1,0 +1,1 @@
+"""Compressed models against their teacher."""

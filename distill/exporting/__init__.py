@@ -1,0 +1,1 @@
+"""A model as one folder, and as ONNX."""

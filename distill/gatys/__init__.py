@@ -1,0 +1,1 @@
+"""Gatys' optimisation, with a teacher or a student as the loss network."""

@@ -1,0 +1,1 @@
+"""Making students and teachers: images, losses, recipes, the loop."""
