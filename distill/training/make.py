@@ -23,6 +23,7 @@ from distill.training.data import Crops, ImageSet, batches
 from distill.training.loop import Outcome, Settings, Window, train
 from distill.training.pruning import (
     kept_filters,
+    level_features,
     prune_decoder,
     prune_encoder,
     read_through_embedding,
@@ -141,6 +142,7 @@ def make(
             report=None if report is None else _for_job(report, job),
         )
         if accelerator.is_main_process:
+            _level(book, recipe)
             _save(book, job, recipe, outcome)
         accelerator.wait_for_everyone()
     return files
@@ -246,14 +248,7 @@ def build_recipe(book: Recipebook, job: Job) -> Recipe:
         collaborator,
         style=spec.method == "adain",
     )
-    stream = batches(
-        book.content,
-        book.crops,
-        batch=book.settings.batch,
-        seed=book.settings.seed,
-        workers=0,
-    )
-    recipe.fit_embeddings(next(stream).float() / 255 for _ in range(FITTING_BATCHES))
+    recipe.fit_embeddings(_fitting_images(book))
     return recipe
 
 
@@ -263,6 +258,13 @@ def _draw(decoder: Decoder, seed: int) -> None:
     with torch.no_grad():
         decoder.get_parameter("conv1_1.weight").mul_(0.1)
         decoder.get_parameter("conv1_1.bias").fill_(0.5)
+
+
+def _fitting_images(book: Recipebook) -> Iterator[Tensor]:
+    settings = book.settings
+    stream = batches(book.content, book.crops, batch=settings.batch, seed=settings.seed)
+    for _ in range(FITTING_BATCHES):
+        yield next(stream).float() / 255
 
 
 def _student_decoder(
@@ -338,6 +340,25 @@ def _inherit(book: Recipebook, job: Job, network: nn.Module, *, shallower: bool 
             }
             network.load_state_dict(own | same)
             return
+
+
+def _level(book: Recipebook, recipe: Recipe) -> None:
+    """Bring a student encoder's features to a size that AdaIN's statistics are made for."""
+    if isinstance(recipe, EncoderRecipe):
+        embedded = recipe.student
+        encoder, reader = (
+            embedded.encoder,
+            embedded.get_submodule(f"embedding{embedded.encoder.stage}_1"),
+        )
+    elif isinstance(recipe, JointRecipe):
+        encoder = recipe.encoder
+        reader = recipe.decoder.get_submodule(f"conv{encoder.stage}_1")
+    else:
+        return
+    assert isinstance(reader, nn.Conv2d)
+    level_features(
+        encoder, [reader], torch.cat(list(_fitting_images(book))).to(reader.weight.device)
+    )
 
 
 def _save(book: Recipebook, job: Job, recipe: Recipe, outcome: Outcome) -> None:

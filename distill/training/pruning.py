@@ -81,6 +81,30 @@ def read_through_embedding(student: Decoder, teacher: Decoder, embedding: nn.Con
     student.get_parameter(f"{first}.bias").copy_(bias + weight.sum((2, 3)) @ embedding.bias)
 
 
+@torch.no_grad()
+def level_features(encoder: Encoder, readers: Sequence[nn.Conv2d], images: Tensor) -> None:
+    """Scale an encoder's deepest channels to a mean activation of 1, and what reads them back.
+
+    What the readers make of the features stays the same. AdaIN adds 1e-5 to variances, which must
+    be little against them, and pruning leaves features of any size. Channels that fire a hundred
+    times less than the busiest are scaled by no more than that allows.
+
+    Args:
+        encoder: to be scaled, at its last convolution.
+        readers: convolutions that take its features.
+        images: (N, 3, H, W), to take the means over.
+    """
+    mean = encoder(images).mean((0, 2, 3))
+    scale = 1 / mean.clamp_min(mean.amax().clamp_min(1e-12) / 100)
+    last = encoder.get_submodule(encoder.description[-1].name)
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    last.weight.mul_(scale[:, None, None, None])
+    last.bias.mul_(scale)
+    for reader in readers:
+        reader.weight.div_(scale[None, :, None, None])
+
+
 def _sliced(teacher: Network, student: Network, inputs: Tensor) -> dict[str, Tensor]:
     """The kept filters of each convolution, each reading what the one before keeps."""
     state = {}

@@ -6,6 +6,7 @@ import torch
 from distill.networks import Decoder, Encoder, seed_weights
 from distill.training.pruning import (
     kept_filters,
+    level_features,
     prune_decoder,
     prune_encoder,
     read_through_embedding,
@@ -67,3 +68,19 @@ def test_reading_through_the_embedding_is_the_teachers_first_convolution() -> No
     kept = kept_filters(decoder, small)["conv3_1"]
     expected = decoder.get_submodule("conv3_1")(wide)[:, kept]
     torch.testing.assert_close(small.get_submodule("conv3_1")(padded), expected)
+
+
+@torch.no_grad()
+def test_levelled_features_have_mean_one_and_read_the_same() -> None:
+    encoder, _ = teacher(3)
+    encoder.get_parameter("conv3_1.weight").mul_(1e-3)
+    encoder.get_parameter("conv3_1.bias").zero_()
+    reader = torch.nn.Conv2d(WIDE[2], 5, 1)
+    images = torch.rand(3, 3, 32, 32)
+    before = reader(encoder(images))
+    level_features(encoder, [reader], images)
+    mean = encoder(images).mean((0, 2, 3))
+    busy = mean > 0.5
+    assert busy.any()
+    torch.testing.assert_close(mean[busy], torch.ones(int(busy.sum())), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(reader(encoder(images)), before, rtol=1e-4, atol=1e-4)
