@@ -9,7 +9,7 @@ from bench.errors import UserError
 
 study_app = typer.Typer(
     name="study",
-    help="A blind comparison by people: export a page to answer, analyse the answers.",
+    help="A blind comparison by people: export a page to answer, analyse the answers; and a proxy.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -146,3 +146,56 @@ def analyze(
     if out is not None:
         write_analysis(analysis, out)
         print(f"tables: {out}")
+
+
+@study_app.command()
+def proxy(
+    run_dir: Annotated[
+        Path, typer.Argument(help="Run folder whose quality cells have style and content losses.")
+    ],
+    style_weight: Annotated[
+        float, typer.Option(help="The raters' mean weight of style: 0 content alone, 1 style.")
+    ] = 0.5,
+    raters: Annotated[int, typer.Option(help="Simulated raters.", min=2, max=1000)] = 40,
+    noise: Annotated[
+        float, typer.Option(help="Their decision noise, in log units, above 0.")
+    ] = 0.4,
+    seed: Annotated[int, typer.Option(help="Of raters, answers and bootstrap.", min=0)] = 0,
+    sensitivity: Annotated[
+        bool,
+        typer.Option("--sensitivity", help="Show the win rates at weights of style from 0 to 1."),
+    ] = False,
+) -> None:
+    """Ask simulated raters, made of the losses, what they prefer: a proxy, no person is asked."""
+    from bench.run.store import load_frame
+    from bench.study.proxy import proxy_preference, proxy_sensitivity
+    from bench.study.proxy_tables import print_proxy, print_sensitivity
+    from bench.study.raters import ProxyRaters
+    from distill.command_line import console
+    from reports.proxy_study import proxy_losses, raters_words, turning
+    from reports.reading import read_results
+    from reports.text import one_line, short_names
+
+    asked = ProxyRaters(raters=raters, style_weight=style_weight, noise=noise, seed=seed)
+    known = proxy_losses(read_results(load_frame(run_dir)))
+    if known.losses.empty:
+        why = f"; {'; '.join(known.left_out)}" if known.left_out else ""
+        raise UserError(
+            f"{run_dir}: no two methods to compare: the proxy needs style_loss and content_loss of "
+            "the same pictures from quality cells of at least two models (or settings) with "
+            f"trained weights{one_line(why)}"
+        )
+    found = proxy_preference(known.losses, asked)
+    names = {method: one_line(name) for method, name in short_names(known.methods).items()}
+    print(
+        f"proxy: nobody was asked; {len(known.methods)} methods, {known.pairs} image pair"
+        f"{'' if known.pairs == 1 else 's'}, {raters_words(found.proxy_raters)}"
+    )
+    for reason in known.left_out:
+        print(f"left out: {one_line(reason)}")
+    print()
+    print_proxy(found, names, console())
+    if sensitivity:
+        grid = proxy_sensitivity(known.losses, asked)
+        print()
+        print_sensitivity(grid, turning(grid), names, console())

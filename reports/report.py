@@ -9,6 +9,8 @@ import pandas as pd
 import yaml
 
 from reports.figures import CAPTIONS, write_figures
+from reports.preference_figure import write_preference_figure
+from reports.proxy_study import ProxyStudy, proxy_study
 from reports.reading import read_results
 from reports.results import Results
 from reports.summary import findings, overview
@@ -25,6 +27,8 @@ def write_report(
 ) -> list[Path]:
     """Tables (CSV, Markdown), figures (PNG, PDF, SVG) and ``report.md`` in ``run_dir``.
 
+    The proxy of a user study is among them where two methods have losses of the same image pairs.
+
     Args:
         run_dir: the run's folder; pictures named in the records lie in it.
         frame: one row a record, columns as the fields of ``bench.record.Record``.
@@ -36,10 +40,13 @@ def write_report(
     """
     results = read_results(frame)
     tables = all_tables(results)
-    written = write_tables(tables, run_dir)
+    proxy = proxy_study(results)
+    written = write_tables([*tables, *(proxy.tables if proxy else [])], run_dir)
     written += write_figures(results, run_dir)
+    if proxy and proxy.preferences:
+        written += write_preference_figure(proxy.preferences, run_dir / "figures")
     path = run_dir / "report.md"
-    _write(path, report_text(results, tables, environment, scenario))
+    _write(path, report_text(results, tables, environment, scenario, proxy))
     return [*written, path]
 
 
@@ -61,12 +68,14 @@ def report_text(
     tables: list[Table],
     environment: Mapping[str, Any],
     scenario: Mapping[str, Any],
+    proxy: ProxyStudy | None = None,
 ) -> str:
     """The report in Markdown; figures are linked from ``figures/``."""
     name = str(scenario.get("name") or "unnamed run")
     parts = [f"# {markdown(name)}", overview(results)]
     for heading, sentences in findings(results):
         parts += [f"## {heading}", "\n".join(f"- {sentence}" for sentence in sentences)]
+    parts += proxy.markdown() if proxy else []
     parts.append("## Figures")
     for figure, caption in CAPTIONS.items():
         parts += [

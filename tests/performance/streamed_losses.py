@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def whole_losses(output: Tensor, content: Tensor, style: Tensor) -> dict[str, float]:
-    at_content = features(content, {})
+    at_content = features(content, None)
     ours: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     found = {"content_loss": (features(output, ours) - at_content).square_().mean().item()}
     theirs: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
@@ -74,7 +74,7 @@ def whole_losses(output: Tensor, content: Tensor, style: Tensor) -> dict[str, fl
     return found
 
 
-def features(image: Tensor, statistics: dict[str, tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+def features(image: Tensor, statistics: dict[str, tuple[Tensor, Tensor, Tensor]] | None) -> Tensor:
     """Features at the content layer; Gram, means and deviations of each style layer are added."""
     encoder = load_named(NETWORK)
     x = pad_to_alignment(image).contiguous(memory_format=torch.channels_last)
@@ -87,11 +87,14 @@ def features(image: Tensor, statistics: dict[str, tuple[Tensor, Tensor, Tensor]]
         x = F.conv2d(x, module.weight, module.bias).relu_()
         layer = conv.name.replace("conv", "relu")
         if layer == CONTENT_LAYER:
+            if statistics is None:
+                return x
             at_content = x.clone()
-        if layer in STYLE_LAYERS:
-            # In float64: a float32 sum over 20 million pixels loses more than is compared here.
-            mean = torch.stack([plane.double().mean() for plane in x[0]])
-            moments = torch.stack([plane.double().square().mean() for plane in x[0]])
+        if layer in STYLE_LAYERS and statistics is not None:
+            # Over lines in float64: a float32 sum over 20 million pixels loses too much.
+            mean = x[0].mean(2).double().mean(1)
+            squares = sum(line.double().square().sum(1) for line in x[0].unbind(1))
+            moments = squares / x[0, 0].numel()
             deviation = (moments - mean.square() + ADAIN_EPSILON).sqrt()
             statistics[layer] = gram(x), mean, deviation
     return at_content
