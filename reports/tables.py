@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bench.quality.catalogue import built_in
 from bench.record import Record
 from reports.results import STATUS_WORDS, Results
 from reports.summary_table import summary_table
@@ -97,6 +98,7 @@ def quality_table(results: Results) -> Table:
         Column("style_loss", "Style loss", always=True),
         *(Column(f"style_loss_{layer}", f"Style loss {layer}") for layer in LAYERS),
         Column("lpips", "LPIPS"),
+        *_further_metrics({"content_loss", "style_loss", "lpips"}),
         Column("reason_code"),
         Column("remark", "Remark"),
         Column("id"),
@@ -107,12 +109,22 @@ def quality_table(results: Results) -> Table:
     return Table(
         "quality",
         "Quality",
-        "Means over the pairs, without a unit; lower is nearer to the content or to the style. "
-        "Values compare only on the same reference network and size.",
+        "Means over the pairs. Losses and LPIPS: lower is nearer to the content or to the style; "
+        "`bench models --metrics` says which way the others go. Values compare only on the same "
+        "reference network and size.",
         columns,
         tuple(rows),
         "No quality cell is in this run.",
     )
+
+
+def _further_metrics(shown: set[str]) -> list[Column]:
+    """A column for every other metric; those without values stay out of the Markdown."""
+    return [
+        Column(name, f"{name} ({metric.unit})" if metric.unit else name)
+        for name, metric in built_in().items()
+        if name not in shown
+    ]
 
 
 def quality_remark(record: Record) -> str | None:
