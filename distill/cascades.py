@@ -175,7 +175,7 @@ def load_cascade(spec: ModelSpec, *, seed: int = 0) -> CascadeNetworks:
     if spec.weights is not None:
         for pair, files in zip(pairs, weights_files(spec), strict=True):
             for network, path in zip((pair.encoder, pair.decoder), files, strict=True):
-                fill(network, read_tensors(path)[0], str(path))
+                read_network(network, path)
         detail = f"read from {spec.weights}"
     elif (embedded := read_embedded(spec)) is not None:
         _fill_embedded(spec, pairs, embedded)
@@ -211,10 +211,9 @@ def _draw(spec: ModelSpec, pairs: Sequence[Pair], seed: int) -> str:
 
 
 def _fill_teacher_encoders(spec: ModelSpec, pairs: Sequence[Pair]) -> None:
-    teacher = load_named(TEACHER_ENCODERS[spec.family]).state_dict()
     for pair in pairs:
-        own = pair.encoder.state_dict()
-        pair.encoder.load_state_dict({key: teacher[key] for key in own})
+        teacher = load_named(TEACHER_ENCODERS[spec.family], pair.encoder.stage)
+        pair.encoder.load_state_dict(teacher.state_dict())
 
 
 def _fill_embedded(spec: ModelSpec, pairs: Sequence[Pair], embedded: EmbeddedModel) -> None:
@@ -227,6 +226,11 @@ def _fill_embedded(spec: ModelSpec, pairs: Sequence[Pair], embedded: EmbeddedMod
                 name = network_name(pair.encoder.stage, role)
                 where = f"{embedded_file(spec)}, {name}"
                 fill(network, embedded.networks.get(name, {}), where)
+
+
+def read_network(network: nn.Module, path: Path) -> None:
+    """Give a network its weights from a file; raises as :func:`fill`."""
+    fill(network, read_tensors(path)[0], str(path))
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:

@@ -136,14 +136,14 @@ def pad_to_alignment(x: Tensor, alignment: int = ALIGNMENT) -> Tensor:
     return reflect_pad(x, 0, right, 0, bottom) if right or bottom else x
 
 
-def _conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
+def convolve(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """A convolution in the precision of its input: float32 weights are cast, as training wants."""
     bias = None if conv.bias is None else conv.bias.to(x.dtype)
     return F.conv2d(x, conv.weight.to(x.dtype), bias)
 
 
 def _conv3x3(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    return _conv(reflect_pad(x, 1, 1, 1, 1), conv)
+    return convolve(reflect_pad(x, 1, 1, 1, 1), conv)
 
 
 class Encoder(nn.Module):
@@ -170,7 +170,7 @@ class Encoder(nn.Module):
         """Features at each of ``layers`` (names such as ``relu3_1``), in one pass."""
         wanted = list(layers)
         found: dict[str, Tensor] = {}
-        x = _conv(image, self.conv0)
+        x = convolve(image, self.conv0)
         block = 1
         for conv in self.description:
             if conv.block != block:

@@ -86,8 +86,8 @@ def _unreadable(path: Path, error: Exception) -> str:
     )
 
 
-def load_named(name: str) -> Encoder:
-    """The encoder to relu5_1 with a registry entry's weights, in float32 on the CPU.
+def load_named(name: str, stage: int = 5) -> Encoder:
+    """The encoder to ``relu{stage}_1`` with a registry entry's weights, in float32 on the CPU.
 
     Raises:
         UserError: for an unknown name, a failed download, or a file whose digest is wrong.
@@ -102,10 +102,10 @@ def load_named(name: str) -> Encoder:
         tensors = _from_torchvision(download(str(entry.torchvision)), entry.family)
         scale = 1 / torch.tensor(IMAGENET_DEVIATION)
         conv0 = scale.diag(), -torch.tensor(IMAGENET_MEAN) * scale
-    encoder = Encoder(entry.family, TEACHER_WIDTHS, 5)
-    state = {key: value.float() for key, value in tensors.items()}
+    encoder = Encoder(entry.family, TEACHER_WIDTHS, stage)
+    state = dict(tensors)
     state["conv0.weight"], state["conv0.bias"] = conv0[0][:, :, None, None], conv0[1]
-    encoder.load_state_dict(state)
+    encoder.load_state_dict({key: state[key].float() for key in encoder.state_dict()})
     return encoder.requires_grad_(False)
 
 

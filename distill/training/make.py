@@ -8,13 +8,14 @@ then on that, frozen, its decoder.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
-from distill.cascades import fill, load_cascade, own_files
+from distill.cascades import load_cascade, own_files, read_network
 from distill.errors import UserError
 from distill.header import Header, losses_json, project_version, save_network
 from distill.models import ModelSpec
@@ -139,17 +140,13 @@ def make(
             log_every=log_every,
             checkpoint_every=checkpoint_every,
             tensorboard=tensorboard,
-            report=None if report is None else _for_job(report, job),
+            report=None if report is None else partial(report, job),
         )
         if accelerator.is_main_process:
             _level(book, recipe)
             _save(book, job, recipe, outcome)
         accelerator.wait_for_everyone()
     return files
-
-
-def _for_job(report: Callable[[Job, Window], None], job: Job) -> Callable[[Window], None]:
-    return lambda window: report(job, window)
 
 
 def _batches(
@@ -182,11 +179,7 @@ def _batches(
 
 def teacher_encoder(family: str, stage: int) -> Encoder:
     """The teacher's encoder to ``relu{stage}_1``, float32, its own copy."""
-    whole = load_named(TEACHER_WEIGHTS[family])
-    encoder = Encoder(family, TEACHER_WIDTHS, stage)
-    state = whole.state_dict()
-    encoder.load_state_dict({key: state[key] for key in encoder.state_dict()})
-    return encoder
+    return load_named(TEACHER_WEIGHTS[family], stage)
 
 
 def teacher_decoder(spec: ModelSpec, stage: int, folder: Path | None) -> Decoder:
@@ -205,12 +198,8 @@ def teacher_decoder(spec: ModelSpec, stage: int, folder: Path | None) -> Decoder
             )
         return cascade.pairs[own.stages.index(stage)].decoder
     decoder = Decoder(spec.family, TEACHER_WIDTHS, stage, final_relu=spec.method == "wct")
-    _read(decoder, own_files(folder, (stage,))[0][1])
+    read_network(decoder, own_files(folder, (stage,))[0][1])
     return decoder
-
-
-def _read(network: nn.Module, path: Path) -> None:
-    fill(network, read_tensors(path)[0], str(path))
 
 
 def build_recipe(book: Recipebook, job: Job) -> Recipe:
@@ -225,7 +214,7 @@ def build_recipe(book: Recipebook, job: Job) -> Recipe:
     widths = student_widths(spec.ratio)[:stage]
     if job.role == "decoder":
         encoder = Encoder(spec.family, widths, stage)
-        _read(encoder, own_files(book.out, (stage,))[0][0])
+        read_network(encoder, own_files(book.out, (stage,))[0][0])
         decoder = _student_decoder(book, teacher, widths, stage)
         return _decoder_recipe(book, encoder, decoder, teacher)
     if book.compressor == "scratch":
@@ -283,7 +272,7 @@ def _student_decoder(
         if (embedding := _embedding(own_files(book.out, (stage,))[0][0], stage)) is not None:
             read_through_embedding(decoder, wide, embedding)
     if joint.exists():
-        _read(decoder, joint)
+        read_network(decoder, joint)
     else:
         # A decoder's inner channels have no names that two stages share: half of one pruned
         # decoder and half of another make no picture.
@@ -344,21 +333,18 @@ def _inherit(book: Recipebook, job: Job, network: nn.Module, *, shallower: bool 
 
 def _level(book: Recipebook, recipe: Recipe) -> None:
     """Bring a student encoder's features to a size that AdaIN's statistics are made for."""
+    reader: nn.Module
     if isinstance(recipe, EncoderRecipe):
-        embedded = recipe.student
-        encoder, reader = (
-            embedded.encoder,
-            embedded.get_submodule(f"embedding{embedded.encoder.stage}_1"),
-        )
+        encoder = recipe.student.encoder
+        reader = recipe.student.embedding(encoder.stage)
     elif isinstance(recipe, JointRecipe):
         encoder = recipe.encoder
         reader = recipe.decoder.get_submodule(f"conv{encoder.stage}_1")
     else:
         return
     assert isinstance(reader, nn.Conv2d)
-    level_features(
-        encoder, [reader], torch.cat(list(_fitting_images(book))).to(reader.weight.device)
-    )
+    images = torch.cat(list(_fitting_images(book)))
+    level_features(encoder, reader, images.to(reader.weight.device))
 
 
 def _save(book: Recipebook, job: Job, recipe: Recipe, outcome: Outcome) -> None:

@@ -82,16 +82,16 @@ def read_through_embedding(student: Decoder, teacher: Decoder, embedding: nn.Con
 
 
 @torch.no_grad()
-def level_features(encoder: Encoder, readers: Sequence[nn.Conv2d], images: Tensor) -> None:
+def level_features(encoder: Encoder, reader: nn.Conv2d, images: Tensor) -> None:
     """Scale an encoder's deepest channels to a mean activation of 1, and what reads them back.
 
-    What the readers make of the features stays the same. AdaIN adds 1e-5 to variances, which must
+    What the reader makes of the features stays the same. AdaIN adds 1e-5 to variances, which must
     be little against them, and pruning leaves features of any size. Channels that fire a hundred
     times less than the busiest are scaled by no more than that allows.
 
     Args:
         encoder: to be scaled, at its last convolution.
-        readers: convolutions that take its features.
+        reader: the convolution that takes its features.
         images: (N, 3, H, W), to take the means over.
     """
     mean = encoder(images).mean((0, 2, 3))
@@ -101,8 +101,7 @@ def level_features(encoder: Encoder, readers: Sequence[nn.Conv2d], images: Tenso
     assert last.bias is not None
     last.weight.mul_(scale[:, None, None, None])
     last.bias.mul_(scale)
-    for reader in readers:
-        reader.weight.div_(scale[None, :, None, None])
+    reader.weight.div_(scale[None, :, None, None])
 
 
 def _sliced(teacher: Network, student: Network, inputs: Tensor) -> dict[str, Tensor]:

@@ -9,13 +9,14 @@ Sources: reconstruction of decoders after Li et al. 2017 (WCT); the AdaIN decode
 Belongie 2017; the linear embedding and the collaboration after Wang et al. 2020.
 """
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from distill.networks import Decoder, Encoder
+from distill.networks import Decoder, Encoder, convolve
 from distill.training.losses import adain, features_mse, mse, style_statistics
 
 Terms = dict[str, Tensor]
@@ -46,7 +47,7 @@ def layers_to(stage: int) -> tuple[str, ...]:
     return tuple(f"relu{k}_1" for k in range(1, stage + 1))
 
 
-class Recipe(nn.Module):
+class Recipe(nn.Module, ABC):
     """What all recipes share: a frozen loss network, and a name for what is trained."""
 
     needs_style = False
@@ -71,14 +72,44 @@ class Recipe(nn.Module):
         """The loss network's features of the batch, without gradient."""
         return self.loss_network.features(images, self.layers)
 
+    @abstractmethod
     def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
         """Weighted loss terms of a batch."""
-        raise NotImplementedError
 
-    @torch.no_grad()
+    @abstractmethod
     def sample(self, content: Tensor, style: Tensor | None = None) -> Tensor:
         """What the networks make of a batch, to look at: images of its shape."""
-        raise NotImplementedError
+
+    def reconstruction_terms(
+        self, rebuilt: Tensor, content: Tensor, teacher: Sequence[Tensor]
+    ) -> Terms:
+        """``pixel`` and ``perceptual`` of images that should be the content again.
+
+        Args:
+            rebuilt: (N, 3, H, W).
+            content: of its shape.
+            teacher: the content's teacher features.
+        """
+        again = self.loss_network.features(rebuilt, self.layers)
+        return {
+            "pixel": self.weights.pixel * mse(rebuilt, content),
+            "perceptual": self.weights.perceptual * features_mse(again, teacher),
+        }
+
+    def adain_terms(self, stylised: Tensor, teacher: Sequence[Tensor], target: Tensor) -> Terms:
+        """``content`` and ``style`` of stylised images (N, 3, H, W).
+
+        Args:
+            stylised: the images.
+            teacher: teacher features of contents and styles, one after the other.
+            target: AdaIN of the deepest of them.
+        """
+        again = self.loss_network.features(stylised, self.layers)
+        theirs = [features.chunk(2)[1] for features in teacher]
+        return {
+            "content": self.weights.content * mse(again[-1], target),
+            "style": self.weights.style * style_statistics(again, theirs),
+        }
 
 
 class ReconstructionRecipe(Recipe):
@@ -108,12 +139,7 @@ class ReconstructionRecipe(Recipe):
         else:
             with torch.no_grad():
                 features = self.encoder(content)
-        rebuilt = self.trainable(features)
-        again = self.loss_network.features(rebuilt, self.layers)
-        return {
-            "pixel": self.weights.pixel * mse(rebuilt, content),
-            "perceptual": self.weights.perceptual * features_mse(again, teacher),
-        }
+        return self.reconstruction_terms(self.trainable(features), content, teacher)
 
     @torch.no_grad()
     def sample(self, content: Tensor, style: Tensor | None = None) -> Tensor:
@@ -152,14 +178,15 @@ class AdainDecoderRecipe(Recipe):
     def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
         """``content`` and ``style``, and with a teacher's decoder ``output``."""
         assert style is not None
-        theirs, target = _adain_target(self, content, style)
+        teacher = self.teacher_features(torch.cat((content, style)))
+        target = adain(*teacher[-1].chunk(2))
         if self.encoder is self.loss_network:
             features = target
         else:
             with torch.no_grad():
                 features = adain(*self.encoder(torch.cat((content, style))).chunk(2))
         stylised = self.trainable(features)
-        terms = _adain_terms(self, stylised, target, theirs)
+        terms = self.adain_terms(stylised, teacher, target)
         if self.teacher_decoder is not None:
             with torch.no_grad():
                 picture = self.teacher_decoder(target)
@@ -174,21 +201,6 @@ class AdainDecoderRecipe(Recipe):
         return self.trainable(adain(*both.chunk(2)))  # type: ignore[no-any-return]
 
 
-def _adain_target(recipe: Recipe, content: Tensor, style: Tensor) -> tuple[list[Tensor], Tensor]:
-    """The teacher's features of the styles, and AdaIN of its deepest features."""
-    both = recipe.teacher_features(torch.cat((content, style)))
-    theirs = [features.chunk(2)[1] for features in both]
-    return theirs, adain(*both[-1].chunk(2))
-
-
-def _adain_terms(recipe: Recipe, stylised: Tensor, target: Tensor, theirs: list[Tensor]) -> Terms:
-    again = recipe.loss_network.features(stylised, recipe.layers)
-    return {
-        "content": recipe.weights.content * mse(again[-1], target),
-        "style": recipe.weights.style * style_statistics(again, theirs),
-    }
-
-
 class EmbeddedEncoder(nn.Module):
     """A student encoder with its linear embeddings: ``embedding{k}_1``, 1x1, student to teacher."""
 
@@ -200,15 +212,15 @@ class EmbeddedEncoder(nn.Module):
         for k, wide in enumerate(teacher_widths, start=1):
             self.add_module(f"embedding{k}_1", nn.Conv2d(encoder.widths[k - 1], wide, 1))
 
+    def embedding(self, k: int) -> nn.Conv2d:
+        """That of ``relu{k}_1``."""
+        layer = self.get_submodule(f"embedding{k}_1")
+        assert isinstance(layer, nn.Conv2d)
+        return layer
+
     def embed(self, features: list[Tensor]) -> list[Tensor]:
         """Student features of relu1_1, relu2_1, ... in the teacher's widths."""
-        embedded = []
-        for k, x in enumerate(features, start=1):
-            conv = self.get_submodule(f"embedding{k}_1")
-            assert isinstance(conv, nn.Conv2d)
-            assert conv.bias is not None
-            embedded.append(nn.functional.conv2d(x, conv.weight.to(x.dtype), conv.bias.to(x.dtype)))
-        return embedded
+        return [convolve(x, self.embedding(k)) for k, x in enumerate(features, start=1)]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Embedded features of every layer."""
@@ -229,8 +241,7 @@ class EmbeddedEncoder(nn.Module):
             normal = a.T @ a
             normal.diagonal().add_(ridge * normal.diagonal().mean())
             solution = torch.linalg.solve(normal, a.T @ b).float()
-            conv = self.get_submodule(f"embedding{k}_1")
-            assert isinstance(conv, nn.Conv2d)
+            conv = self.embedding(k)
             assert conv.bias is not None
             conv.weight.copy_(solution[:-1].T[:, :, None, None])
             conv.bias.copy_(solution[-1])
@@ -294,15 +305,10 @@ class EncoderRecipe(Recipe):
         if self.decoder is None:
             return terms
         if self.needs_style:
-            theirs = [features.chunk(2)[1] for features in teacher]
             target = adain(*teacher[-1].chunk(2))
             stylised = self.decoder(adain(*embedded[-1].chunk(2)))
-            return terms | _adain_terms(self, stylised, target, theirs)
-        rebuilt = self.decoder(embedded[-1])
-        again = self.loss_network.features(rebuilt, self.layers)
-        terms["pixel"] = self.weights.pixel * mse(rebuilt, content)
-        terms["perceptual"] = self.weights.perceptual * features_mse(again, teacher)
-        return terms
+            return terms | self.adain_terms(stylised, teacher, target)
+        return terms | self.reconstruction_terms(self.decoder(embedded[-1]), content, teacher)
 
     @torch.no_grad()
     def sample(self, content: Tensor, style: Tensor | None = None) -> Tensor:
@@ -335,12 +341,7 @@ class JointRecipe(Recipe):
     def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
         """``pixel`` and ``perceptual``."""
         rebuilt = self.decoder(self.encoder(content))
-        again = self.loss_network.features(rebuilt, self.layers)
-        return {
-            "pixel": self.weights.pixel * mse(rebuilt, content),
-            "perceptual": self.weights.perceptual
-            * features_mse(again, self.teacher_features(content)),
-        }
+        return self.reconstruction_terms(rebuilt, content, self.teacher_features(content))
 
     @torch.no_grad()
     def sample(self, content: Tensor, style: Tensor | None = None) -> Tensor:

@@ -78,7 +78,7 @@ def test_levelled_features_have_mean_one_and_read_the_same() -> None:
     reader = torch.nn.Conv2d(WIDE[2], 5, 1)
     images = torch.rand(3, 3, 32, 32)
     before = reader(encoder(images))
-    level_features(encoder, [reader], images)
+    level_features(encoder, reader, images)
     mean = encoder(images).mean((0, 2, 3))
     busy = mean > 0.5
     assert busy.any()
