@@ -22,7 +22,7 @@ from distill.errors import UserError
 from distill.models import FAMILIES, METHODS, RATIOS, ModelSpec
 from distill.training.data import Crops, list_images
 from distill.training.loop import DTYPES, Schedule, Settings, Window, make_accelerator
-from distill.training.make import COMPRESSORS, Job, Recipebook, make
+from distill.training.make import COMPRESSORS, ROLES, Job, Recipebook, Role, make
 
 LINE_EVERY_S = 30.0
 """Without a terminal, a line of progress at most this often."""
@@ -64,6 +64,9 @@ def train(
     ] = None,
     stages: Annotated[
         str | None, typer.Option(help="Stages to make, such as 1,2,3; all if not given.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Make only the encoders or only the decoders.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps for each network.")] = None,
     minutes: Annotated[
@@ -155,6 +158,7 @@ def train(
         teacher=teacher,
         start=start,
         stages=_stages(stages, spec),
+        only=_role(only, spec),
         workers=workers,
         command=shlex.join(["distill", *sys.argv[1:]]),
     )
@@ -196,6 +200,15 @@ def _stages(text: str | None, spec: ModelSpec) -> tuple[int, ...] | None:
             f"{', '.join(map(str, allowed))}"
         )
     return tuple(sorted({int(part) for part in parts}))
+
+
+def _role(text: str | None, spec: ModelSpec) -> Role | None:
+    if text is None:
+        return None
+    role = _one_of("only", ROLES)(text)
+    if role == "encoder" and spec.ratio == 1:
+        raise UserError("only: the teacher's encoders are given; ratio 1 trains its decoders")
+    return role  # type: ignore[return-value]
 
 
 class _Progress:

@@ -20,15 +20,11 @@ from distill.errors import UserError
 from distill.header import Header, losses_json, project_version, save_network
 from distill.models import ModelSpec
 from distill.networks import TEACHER_WIDTHS, Decoder, Encoder, seed_weights, student_widths
+from distill.training.alignment import align
 from distill.training.data import Crops, ImageSet, batches
 from distill.training.loop import Outcome, Settings, Window, train
-from distill.training.pruning import (
-    kept_filters,
-    level_features,
-    prune_decoder,
-    prune_encoder,
-    read_through_embedding,
-)
+from distill.training.losses import adain
+from distill.training.pruning import kept_filters, level_features, prune_decoder, prune_encoder
 from distill.training.recipes import (
     AdainDecoderRecipe,
     EmbeddedEncoder,
@@ -42,18 +38,22 @@ from distill.weights import load_named, read_tensors
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+Role = Literal["encoder", "decoder"]
+ROLES: tuple[str, ...] = get_args(Role)
 Compressor = Literal["collaborative", "pruned", "fitnet", "scratch"]
 COMPRESSORS: tuple[str, ...] = get_args(Compressor)
 TEACHER_WEIGHTS = {"vgg16": "vgg16-normalised", "vgg19": "vgg19-torchvision"}
-FITTING_BATCHES = 4
-"""Batches on which the embeddings' least-squares start is computed."""
+FITTING_IMAGES = 48
+"""Crops on which least-squares starts are computed, and the features' sizes taken."""
+FITTING_SIDE = 128
+"""Of these crops at most, pixels."""
 
 
 class Job(NamedTuple):
     """One network to be trained."""
 
     stage: int
-    role: Literal["encoder", "decoder"]
+    role: Role
 
     @property
     def name(self) -> str:
@@ -79,15 +79,20 @@ class Recipebook:
     """Folder whose networks are started from, where it has the same layers."""
     stages: tuple[int, ...] | None = None
     """Those to make; None for all of the method's."""
+    only: Role | None = None
+    """The role to make; None for both."""
     workers: int = 0
     command: str = ""
 
     def jobs(self) -> list[Job]:
         """The networks to be trained, in order."""
-        roles: tuple[Literal["encoder", "decoder"], ...] = (
-            ("decoder",) if self.spec.ratio == 1 else ("encoder", "decoder")
-        )
-        return [Job(k, role) for k in sorted(self.stages or self.spec.stages) for role in roles]
+        roles: tuple[Role, ...] = ("decoder",) if self.spec.ratio == 1 else ("encoder", "decoder")
+        return [
+            Job(k, role)
+            for k in sorted(self.stages or self.spec.stages)
+            for role in roles
+            if self.only in (None, role)
+        ]
 
     @property
     def data(self) -> str:
@@ -215,19 +220,10 @@ def build_recipe(book: Recipebook, job: Job) -> Recipe:
     if job.role == "decoder":
         encoder = Encoder(spec.family, widths, stage)
         read_network(encoder, own_files(book.out, (stage,))[0][0])
-        decoder = _student_decoder(book, teacher, widths, stage)
-        return _decoder_recipe(book, encoder, decoder, teacher)
-    if book.compressor == "scratch":
-        encoder = Encoder(spec.family, widths, stage)
-        seed_weights(encoder, book.settings.seed)
-        # Not a layer to be learnt: the colours as the teacher takes them.
-        encoder.conv0.load_state_dict(teacher.conv0.state_dict())
-    else:
-        encoder = prune_encoder(teacher, widths, stage)
-    _inherit(book, job, encoder)
+        return _decoder_recipe(book, encoder, _student_decoder(book, teacher, encoder), teacher)
+    encoder = _student_encoder(book, job, teacher, widths)
     if book.compressor in ("pruned", "scratch"):
-        decoder = _student_decoder(book, teacher, widths, stage)
-        return JointRecipe(encoder, decoder, teacher)
+        return JointRecipe(encoder, _student_decoder(book, teacher, encoder), teacher)
     collaborator = (
         teacher_decoder(spec, stage, book.teacher) if book.compressor == "collaborative" else None
     )
@@ -237,7 +233,7 @@ def build_recipe(book: Recipebook, job: Job) -> Recipe:
         collaborator,
         style=spec.method == "adain",
     )
-    recipe.fit_embeddings(_fitting_images(book))
+    recipe.fit_embeddings(_fitting_crops(book, book.content))
     return recipe
 
 
@@ -249,48 +245,70 @@ def _draw(decoder: Decoder, seed: int) -> None:
         decoder.get_parameter("conv1_1.bias").fill_(0.5)
 
 
-def _fitting_images(book: Recipebook) -> Iterator[Tensor]:
+def _fitting_crops(book: Recipebook, images: ImageSet) -> list[Tensor]:
+    """Batches of images (N, 3, H, W) in 0..1, ``FITTING_IMAGES`` of them in all."""
     settings = book.settings
-    stream = batches(book.content, book.crops, batch=settings.batch, seed=settings.seed)
-    for _ in range(FITTING_BATCHES):
-        yield next(stream).float() / 255
+    stream = batches(images, book.crops, batch=settings.batch, seed=settings.seed)
+    found = [next(stream).float() / 255 for _ in range(-(-FITTING_IMAGES // settings.batch))]
+    return [crops[..., :FITTING_SIDE, :FITTING_SIDE] for crops in found]
 
 
-def _student_decoder(
-    book: Recipebook, teacher: Encoder, widths: tuple[int, ...], stage: int
-) -> Decoder:
-    """A student's decoder at its start; one trained along with its encoder goes on from there."""
-    joint = _joint_decoder(book, stage)
-    pruned = book.compressor != "scratch" and not joint.exists()
-    if not pruned:
-        decoder = Decoder(book.spec.family, widths, stage, final_relu=book.spec.method == "wct")
-        _draw(decoder, book.settings.seed + 1)
-    else:
-        wide = teacher_decoder(book.spec, stage, book.teacher)
-        kept = kept_filters(teacher, Encoder(teacher.family, widths, stage))
-        decoder = prune_decoder(wide, kept[f"conv{stage}_1"], widths)
-        if (embedding := _embedding(own_files(book.out, (stage,))[0][0], stage)) is not None:
-            read_through_embedding(decoder, wide, embedding)
-    if joint.exists():
-        read_network(decoder, joint)
-    else:
-        # A decoder's inner channels have no names that two stages share: half of one pruned
-        # decoder and half of another make no picture.
-        _inherit(book, Job(stage, "decoder"), decoder, shallower=not pruned)
+def _student_encoder(
+    book: Recipebook, job: Job, teacher: Encoder, widths: tuple[int, ...]
+) -> Encoder:
+    """A student's encoder at its start."""
+    if book.compressor == "scratch":
+        encoder = Encoder(teacher.family, widths, job.stage)
+        seed_weights(encoder, book.settings.seed)
+        # Not a layer to be learnt: the colours as the teacher takes them.
+        encoder.conv0.load_state_dict(teacher.conv0.state_dict())
+        _inherit(book, job, encoder)
+        return encoder
+    encoder = prune_encoder(teacher, widths, job.stage)
+    inherited = _inherit(book, job, encoder)
+    crops = _fitting_crops(book, book.content)
+    align(encoder, teacher, [(images, images) for images in crops], keep=inherited)
+    return encoder
+
+
+def _student_decoder(book: Recipebook, teacher: Encoder, encoder: Encoder) -> Decoder:
+    """The decoder of a student's encoder, at its start."""
+    job = Job(encoder.stage, "decoder")
+    joint = _joint_decoder(book, encoder.stage)
+    if book.compressor == "scratch" or joint.exists():
+        final_relu = book.spec.method == "wct"
+        decoder = Decoder(teacher.family, encoder.widths, encoder.stage, final_relu=final_relu)
+        if joint.exists():
+            read_network(decoder, joint)
+        else:
+            _draw(decoder, book.settings.seed + 1)
+            _inherit(book, job, decoder)
+        return decoder
+    wide = teacher_decoder(book.spec, encoder.stage, book.teacher)
+    read = kept_filters(teacher, encoder)[f"conv{encoder.stage}_1"]
+    decoder = prune_decoder(wide, read, encoder.widths)
+    # A decoder's inner channels have no names that two stages share: half of one pruned
+    # decoder and half of another make no picture.
+    inherited = _inherit(book, job, decoder, shallower=False)
+    align(decoder, wide, list(_decoder_inputs(book, encoder, teacher)), keep=inherited)
     return decoder
 
 
-def _embedding(path: Path, stage: int) -> nn.Conv2d | None:
-    """The deepest embedding in a student encoder's file; None where it has none."""
-    if not path.is_file():
-        return None
-    tensors = read_tensors(path)[0]
-    weight = tensors.get(f"embedding{stage}_1.weight")
-    if weight is None:
-        return None
-    layer = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
-    layer.load_state_dict({key: tensors[f"embedding{stage}_1.{key}"] for key in ("weight", "bias")})
-    return layer
+@torch.no_grad()
+def _decoder_inputs(
+    book: Recipebook, encoder: Encoder, teacher: Encoder
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What a student's and the teacher's decoder are given of the same images."""
+    contents = _fitting_crops(book, book.content)
+    if book.spec.method == "wct":
+        yield from ((encoder(images), teacher(images)) for images in contents)
+        return
+    assert book.styles is not None
+    for content, style in zip(contents, _fitting_crops(book, book.styles), strict=True):
+        yield (
+            adain(encoder(content), encoder(style)),
+            adain(teacher(content), teacher(style)),
+        )
 
 
 def _joint_decoder(book: Recipebook, stage: int) -> Path:
@@ -308,8 +326,10 @@ def _decoder_recipe(
     return AdainDecoderRecipe(encoder, decoder, teacher, theirs)
 
 
-def _inherit(book: Recipebook, job: Job, network: nn.Module, *, shallower: bool = True) -> None:
-    """Start from another network of the same role, in the layers that both have.
+def _inherit(
+    book: Recipebook, job: Job, network: nn.Module, *, shallower: bool = True
+) -> frozenset[str]:
+    """Start from another network of the same role, in the layers that both have: their names.
 
     The one of this stage in the start folder, else (``shallower``) the next shallower one of this
     model.
@@ -328,7 +348,8 @@ def _inherit(book: Recipebook, job: Job, network: nn.Module, *, shallower: bool 
                 if key in own and own[key].shape == value.shape
             }
             network.load_state_dict(own | same)
-            return
+            return frozenset(key.rpartition(".")[0] for key in same)
+    return frozenset()
 
 
 def _level(book: Recipebook, recipe: Recipe) -> None:
@@ -343,7 +364,7 @@ def _level(book: Recipebook, recipe: Recipe) -> None:
     else:
         return
     assert isinstance(reader, nn.Conv2d)
-    images = torch.cat(list(_fitting_images(book)))
+    images = torch.cat(_fitting_crops(book, book.content))
     level_features(encoder, reader, images.to(reader.weight.device))
 
 

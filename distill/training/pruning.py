@@ -59,29 +59,6 @@ def prune_decoder(teacher: Decoder, inputs: Tensor, widths: Sequence[int]) -> De
 
 
 @torch.no_grad()
-def read_through_embedding(student: Decoder, teacher: Decoder, embedding: nn.Conv2d) -> None:
-    """Let a pruned decoder's first convolution read through its encoder's embedding.
-
-    A 1x1 convolution followed by a 3x3 one is a 3x3 convolution: the teacher's first, of the
-    embedded features. It sees all of the teacher's channels, not the kept ones alone.
-
-    Args:
-        student: pruned from ``teacher``; its first convolution is set.
-        teacher: the teacher's decoder of the stage.
-        embedding: student width to teacher width at ``relu{stage}_1``, with bias.
-    """
-    first = student.description[0].name
-    outputs = kept_filters(teacher, student)[first]
-    weight = teacher.get_parameter(f"{first}.weight")[outputs]
-    bias = teacher.get_parameter(f"{first}.bias")[outputs]
-    assert embedding.bias is not None
-    composed = torch.einsum("oihw,ic->ochw", weight, embedding.weight[:, :, 0, 0])
-    student.get_parameter(f"{first}.weight").copy_(composed)
-    # Reflection padding: the constant part meets all nine taps everywhere.
-    student.get_parameter(f"{first}.bias").copy_(bias + weight.sum((2, 3)) @ embedding.bias)
-
-
-@torch.no_grad()
 def level_features(encoder: Encoder, reader: nn.Conv2d, images: Tensor) -> None:
     """Scale an encoder's deepest channels to a mean activation of 1, and what reads them back.
 

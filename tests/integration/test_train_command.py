@@ -94,6 +94,15 @@ def test_resume_makes_what_is_missing_and_nothing_else(
             assert torch.equal(value, after[name][key]), f"{name} {key}"
 
 
+def test_encoders_alone_then_decoders(photos: Path, teacher: Path, tmp_path: Path) -> None:
+    command = student_command(photos, teacher, tmp_path)
+    assert run_app(app, "distill", [*command, "--only", "encoder"]) == 0
+    encoders = {"stage1-encoder.safetensors", "stage2-encoder.safetensors"}
+    assert {file.name for file in tmp_path.glob("*.safetensors")} == encoders
+    assert run_app(app, "distill", [*command, "--only", "decoder"]) == 0
+    assert len(list(tmp_path.glob("*.safetensors"))) == 4
+
+
 def test_two_processes_train_the_same_model_as_one(
     photos: Path, teacher: Path, tmp_path: Path
 ) -> None:
@@ -120,6 +129,8 @@ def test_two_processes_train_the_same_model_as_one(
         (["--ratio", "3"], "ratio: 3"),
         (["--compressor", "magic"], "'magic'"),
         (["--stages", "6"], "'6'"),
+        (["--only", "stage"], "'stage'"),
+        (["--only", "decoder"], "stage1-encoder.safetensors"),
         (["--crop", "20"], "multiple of 16"),
         (["--resize", "8"], "resize"),
         (["--minutes", "1"], "one of the two"),

@@ -4,13 +4,8 @@ import pytest
 import torch
 
 from distill.networks import Decoder, Encoder, seed_weights
-from distill.training.pruning import (
-    kept_filters,
-    level_features,
-    prune_decoder,
-    prune_encoder,
-    read_through_embedding,
-)
+from distill.training.alignment import align
+from distill.training.pruning import kept_filters, level_features, prune_decoder, prune_encoder
 
 WIDE, NARROW = (8, 16, 16, 24, 24), (5, 8, 16, 3, 7)
 
@@ -20,6 +15,10 @@ def teacher(stage: int) -> tuple[Encoder, Decoder]:
     seed_weights(encoder, 1)
     seed_weights(decoder, 2)
     return encoder, decoder
+
+
+def _difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return float((ours - theirs).std() / theirs.std())
 
 
 @pytest.mark.parametrize("stage", [1, 3, 5])
@@ -57,17 +56,40 @@ def test_a_student_wider_than_its_teacher_is_refused() -> None:
 
 
 @torch.no_grad()
-def test_reading_through_the_embedding_is_the_teachers_first_convolution() -> None:
-    _, decoder = teacher(3)
-    small = prune_decoder(decoder, torch.arange(NARROW[2]), NARROW[:3])
-    embedding = torch.nn.Conv2d(NARROW[2], WIDE[2], 1)
-    read_through_embedding(small, decoder, embedding)
-    features = torch.rand(1, NARROW[2], 6, 5)
-    padded = torch.nn.functional.pad(features, (1, 1, 1, 1), mode="reflect")
-    wide = torch.nn.functional.pad(embedding(features), (1, 1, 1, 1), mode="reflect")
-    kept = kept_filters(decoder, small)["conv3_1"]
-    expected = decoder.get_submodule("conv3_1")(wide)[:, kept]
-    torch.testing.assert_close(small.get_submodule("conv3_1")(padded), expected)
+def test_alignment_undoes_a_change_of_the_layers_before() -> None:
+    # A student as wide as its teacher with its channels rescaled, which the next layer must undo.
+    encoder, decoder = teacher(3)
+    student = prune_encoder(encoder, WIDE, 3)
+    images = torch.rand(4, 3, 32, 32)
+    for name in ("conv1_1.weight", "conv1_1.bias", "conv2_1.bias"):
+        student.get_parameter(name).mul_(3)
+    align(student, encoder, [(images, images)], keep={"conv1_1"})
+    assert _difference(student(images), encoder(images)) < 1e-2
+    small = prune_decoder(decoder, torch.arange(WIDE[2]), WIDE[:3])
+    features = encoder(images)
+    align(small, decoder, [(0.5 * features, features)])
+    assert _difference(small(0.5 * features), decoder(features)) < 1e-2
+
+
+@torch.no_grad()
+def test_aligned_students_have_their_teachers_statistics_and_no_dead_channel() -> None:
+    encoder, _ = teacher(3)
+    images = torch.rand(6, 3, 48, 48)
+    narrow = (3, 4, 5)
+    student = prune_encoder(encoder, narrow, 3)
+    for name in ("conv1_2.bias", "conv2_2.bias"):
+        student.get_parameter(name).sub_(100)
+    assert not student(images).std((0, 2, 3)).any()
+    align(student, encoder, [(images[:2], images[:2]), (images[2:], images[2:])])
+    for layer in ("1_2", "2_1", "3_1"):
+        kept = kept_filters(encoder, student)[f"conv{layer}"]
+        ours = student.features(images, [f"relu{layer}"])[0]
+        theirs = encoder.features(images, [f"relu{layer}"])[0][:, kept]
+        busy = theirs.std((0, 2, 3)) > 0.02
+        assert busy.any()
+        ratio = ours.std((0, 2, 3)) / theirs.std((0, 2, 3))
+        assert (ratio[busy] > 0.5).all(), layer
+        assert (ratio[busy] < 2).all(), layer
 
 
 @torch.no_grad()
