@@ -1,77 +1,97 @@
-"""The start of a student, second part: what pruning left out of step is brought in line.
+"""The start of a student, second part: least squares, one convolution after another.
 
-A pruned layer misses the inputs that went with the dropped filters: its outputs shrink or fall
+A pruned encoder misses the inputs that went with the dropped filters: its outputs shrink or fall
 below zero for good, and after a few layers most channels are dead. So each convolution in turn is
-refitted, on images, to what the teacher's filter of the same index computes there: by least squares
-from what the student's layers before give (reconstruction after pruning: He, Zhang and Sun 2017),
-then scaled to the teacher's standard deviation and mean, since least squares shrinks what it cannot
-explain.
+refitted, on images, to what the teacher's filter of the same index computes there, from what the
+student's layers before give (reconstruction after pruning: He, Zhang and Sun 2017), then scaled to
+the teacher's standard deviation and mean, since least squares shrinks what it cannot explain.
+
+A decoder is its encoder's mirror: where the encoder's ``conv3_2`` reads relu3_1, the decoder's
+``conv3_2`` writes it. So each convolution of a decoder is fitted to what the encoder's convolution
+of its name is given when it sees the wanted image, and the last one to that image. (The teacher's
+decoder is no guide here: its strongest filters, the ones that pruning keeps, hold no colours.)
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill.networks import Decoder, Encoder, convolve, reflect_pad
-from distill.training.pruning import Network, kept_filters
+from distill.training.pruning import kept_filters
 
 RIDGE = 1e-4
 """Over the mean variance of the inputs: keeps out what hardly ever fires."""
 LARGEST_GAIN = 10.0
 """Of the scaling: an output that is all but unexplained (R2 below 1 %) is mostly noise."""
 
-Inputs = Sequence[tuple[Tensor, Tensor]]
-"""Batches of what a student and its teacher are given: (N, C, H, W) of their widths."""
-
 
 @torch.no_grad()
 def align(
-    student: Network, teacher: Network, inputs: Inputs, *, keep: Collection[str] = ()
+    student: Encoder, teacher: Encoder, batches: Sequence[Tensor], *, keep: Collection[str] = ()
 ) -> None:
-    """Refit the convolutions of a pruned student, from its first to its last, to its teacher.
+    """Refit the convolutions of a pruned encoder, from its first to its last, to its teacher's.
 
     Args:
         student: pruned from ``teacher``.
         teacher: as wide or wider, of the same depth.
-        inputs: images for both encoders, features for both decoders.
+        batches: images (N, 3, H, W) in 0..1 to fit on.
         keep: names of convolutions that stay as they are, such as trained ones.
     """
     kept = kept_filters(teacher, student)
-    if isinstance(student, Encoder) and isinstance(teacher, Encoder):
-        inputs = [(convolve(x, student.conv0), convolve(y, teacher.conv0)) for x, y in inputs]
-        block = 1
-    else:
-        block = student.stage
-    for conv in student.description:
-        if conv.block != block:
-            inputs, block = (
-                [(_resize(x, student), _resize(y, teacher)) for x, y in inputs],
-                conv.block,
-            )
-        ours, theirs = _convolution(student, conv.name), _convolution(teacher, conv.name)
-        padded = [(reflect_pad(x, 1, 1, 1, 1), reflect_pad(y, 1, 1, 1, 1)) for x, y in inputs]
-        wanted = [convolve(y, theirs) for _, y in padded]
-        if conv.name not in keep:
-            xs = [x for x, _ in padded]
-            targets = [y[:, kept[conv.name]] for y in wanted]
+    walks = zip(_given(student, batches), _given(teacher, batches), strict=True)
+    for (name, ours, xs), (_, theirs, ys) in walks:
+        if name not in keep:
+            targets = [convolve(y, theirs)[:, kept[name]] for y in ys]
             _fit(ours, xs, targets)
-            # A picture's colours are no features to be scaled up: what is unknown stays grey.
-            if not (isinstance(student, Decoder) and conv.name == "conv1_1"):
-                _match(ours, xs, targets)
-        inputs = [
-            (convolve(x, ours).relu(), y.relu()) for (x, _), y in zip(padded, wanted, strict=True)
-        ]
+            _match(ours, xs, targets)
 
 
-def _resize(x: Tensor, network: Network) -> Tensor:
-    if isinstance(network, Encoder):
-        return F.max_pool2d(x, 2)
-    return F.interpolate(x, scale_factor=2, mode="nearest")
+@torch.no_grad()
+def mirror(
+    decoder: Decoder, encoder: Encoder, features: Sequence[Tensor], images: Sequence[Tensor]
+) -> None:
+    """Fit the convolutions of a decoder, from its first to its last, to its encoder's mirror.
+
+    Args:
+        decoder: any weights; all are replaced.
+        encoder: of the same widths and stage.
+        features: batches (N, C, H / 2^(stage-1), W / 2^(stage-1)) that the decoder is given.
+        images: of each batch, what it is to make of them: (N, 3, H, W) in 0..1.
+    """
+    wanted = {name: [_unpadded(x) for x in xs] for name, _, xs in _given(encoder, images)}
+    wanted["conv1_1"] = list(images)
+    inputs, block = list(features), decoder.stage
+    for description in decoder.description:
+        if description.block != block:
+            inputs = [F.interpolate(x, scale_factor=2, mode="nearest") for x in inputs]
+            block = description.block
+        conv = _convolution(decoder, description.name)
+        padded = [reflect_pad(x, 1, 1, 1, 1) for x in inputs]
+        _fit(conv, padded, wanted.pop(description.name))
+        inputs = [convolve(x, conv).relu() for x in padded]
 
 
-def _convolution(network: Network, name: str) -> nn.Conv2d:
+def _given(
+    encoder: Encoder, batches: Sequence[Tensor]
+) -> Iterator[tuple[str, nn.Conv2d, list[Tensor]]]:
+    """Each convolution of an encoder and its padded inputs; they may be changed meanwhile."""
+    inputs, block = [convolve(x, encoder.conv0) for x in batches], 1
+    for description in encoder.description:
+        if description.block != block:
+            inputs, block = [F.max_pool2d(x, 2) for x in inputs], description.block
+        conv = _convolution(encoder, description.name)
+        padded = [reflect_pad(x, 1, 1, 1, 1) for x in inputs]
+        yield description.name, conv, padded
+        inputs = [convolve(x, conv).relu() for x in padded]
+
+
+def _unpadded(x: Tensor) -> Tensor:
+    return x[..., 1:-1, 1:-1]
+
+
+def _convolution(network: Encoder | Decoder, name: str) -> nn.Conv2d:
     layer = network.get_submodule(name)
     assert isinstance(layer, nn.Conv2d)
     assert layer.bias is not None

@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from distill.devices import resolve_device
 from distill.errors import UserError
 from distill.models import FAMILIES, METHODS, RATIOS, ModelSpec
 from distill.training.data import Crops, list_images
@@ -108,7 +109,7 @@ def train(
         typer.Option(help="Folder of networks to start from, where layers have the same shape."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 0,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads for computing; PyTorch's choice if not given.")
@@ -162,6 +163,10 @@ def train(
         workers=workers,
         command=shlex.join(["distill", *sys.argv[1:]]),
     )
+    if resolve_device(device).startswith("cuda:"):
+        import torch
+
+        torch.cuda.set_device(device)  # which is what accelerate means by "cuda"
     accelerator = make_accelerator(device)
     with _Progress(book, shown=accelerator.is_main_process) as progress:
         files = make(

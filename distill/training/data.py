@@ -17,11 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from distill.errors import UserError
+from distill.image_files import as_rgb, open_picture
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -32,6 +33,15 @@ class _Entry(NamedTuple):
     offset: int
     """Of the image's bytes in ``path`` (0 unless it is a tar file)."""
     size: int
+
+    def read(self) -> bytes:
+        """The image's bytes. Raises ``UserError`` where the file is gone."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                return file.read(self.size)
+        except OSError as error:
+            raise UserError(f"{self.name}: cannot be read: {error.strerror}") from error
 
 
 class ImageSet:
@@ -48,7 +58,7 @@ class ImageSet:
         return self._entries[index].name
 
     def open(self, index: int, *, at_least: int | None = None) -> Image.Image:
-        """An image, RGB, upright.
+        """An image, RGB, upright; its pixels are those of :func:`distill.image_files.as_rgb`.
 
         Args:
             index: 0 to ``len - 1``.
@@ -59,15 +69,10 @@ class ImageSet:
             UserError: for a file that is no readable image.
         """
         entry = self._entries[index]
-        try:
-            with entry.path.open("rb") as file:
-                file.seek(entry.offset)
-                image = Image.open(io.BytesIO(file.read(entry.size)))
+        with open_picture(io.BytesIO(entry.read()), name=entry.name) as image:
             if at_least is not None:
                 image.draft("RGB", (at_least, at_least))
-            return ImageOps.exif_transpose(image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UserError(f"{entry.name}: cannot be read as an image ({error})") from error
+            return as_rgb(image)
 
     def digest(self) -> str:
         """16 hexadecimal digits over the names (without folders) and sizes of all images."""

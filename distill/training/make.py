@@ -20,11 +20,11 @@ from distill.errors import UserError
 from distill.header import Header, losses_json, project_version, save_network
 from distill.models import ModelSpec
 from distill.networks import TEACHER_WIDTHS, Decoder, Encoder, seed_weights, student_widths
-from distill.training.alignment import align
+from distill.training.alignment import align, mirror
 from distill.training.data import Crops, ImageSet, batches
 from distill.training.loop import Outcome, Settings, Window, train
 from distill.training.losses import adain
-from distill.training.pruning import kept_filters, level_features, prune_decoder, prune_encoder
+from distill.training.pruning import level_features, prune_encoder
 from distill.training.recipes import (
     AdainDecoderRecipe,
     EmbeddedEncoder,
@@ -266,49 +266,44 @@ def _student_encoder(
         return encoder
     encoder = prune_encoder(teacher, widths, job.stage)
     inherited = _inherit(book, job, encoder)
-    crops = _fitting_crops(book, book.content)
-    align(encoder, teacher, [(images, images) for images in crops], keep=inherited)
+    align(encoder, teacher, _fitting_crops(book, book.content), keep=inherited)
     return encoder
 
 
 def _student_decoder(book: Recipebook, teacher: Encoder, encoder: Encoder) -> Decoder:
     """The decoder of a student's encoder, at its start."""
     job = Job(encoder.stage, "decoder")
+    final_relu = book.spec.method == "wct"
+    decoder = Decoder(teacher.family, encoder.widths, encoder.stage, final_relu=final_relu)
     joint = _joint_decoder(book, encoder.stage)
-    if book.compressor == "scratch" or joint.exists():
-        final_relu = book.spec.method == "wct"
-        decoder = Decoder(teacher.family, encoder.widths, encoder.stage, final_relu=final_relu)
-        if joint.exists():
-            read_network(decoder, joint)
-        else:
-            _draw(decoder, book.settings.seed + 1)
-            _inherit(book, job, decoder)
-        return decoder
-    wide = teacher_decoder(book.spec, encoder.stage, book.teacher)
-    read = kept_filters(teacher, encoder)[f"conv{encoder.stage}_1"]
-    decoder = prune_decoder(wide, read, encoder.widths)
-    # A decoder's inner channels have no names that two stages share: half of one pruned
-    # decoder and half of another make no picture.
-    inherited = _inherit(book, job, decoder, shallower=False)
-    align(decoder, wide, list(_decoder_inputs(book, encoder, teacher)), keep=inherited)
+    if joint.exists():
+        read_network(decoder, joint)
+    elif book.compressor == "scratch":
+        _draw(decoder, book.settings.seed + 1)
+        _inherit(book, job, decoder)
+    else:
+        mirror(decoder, encoder, *_decoder_work(book, encoder, teacher))
+        # A decoder's inner channels have no names that two stages share: half of one and half of
+        # another make no picture.
+        _inherit(book, job, decoder, shallower=False)
     return decoder
 
 
 @torch.no_grad()
-def _decoder_inputs(
+def _decoder_work(
     book: Recipebook, encoder: Encoder, teacher: Encoder
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """What a student's and the teacher's decoder are given of the same images."""
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Batches of what a student's decoder is given, and of what it is to make of it."""
     contents = _fitting_crops(book, book.content)
     if book.spec.method == "wct":
-        yield from ((encoder(images), teacher(images)) for images in contents)
-        return
+        return [encoder(images) for images in contents], contents
     assert book.styles is not None
-    for content, style in zip(contents, _fitting_crops(book, book.styles), strict=True):
-        yield (
-            adain(encoder(content), encoder(style)),
-            adain(teacher(content), teacher(style)),
-        )
+    theirs = teacher_decoder(book.spec, encoder.stage, book.teacher)
+    pairs = list(zip(contents, _fitting_crops(book, book.styles), strict=True))
+    return (
+        [adain(encoder(content), encoder(style)) for content, style in pairs],
+        [theirs(adain(teacher(content), teacher(style))).clamp(0, 1) for content, style in pairs],
+    )
 
 
 def _joint_decoder(book: Recipebook, stage: int) -> Path:

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from distill.networks import Decoder, Encoder
-
-Network = Encoder | Decoder
+from distill.networks import Encoder
 
 
-def kept_filters(teacher: Network, student: Network) -> dict[str, Tensor]:
+def kept_filters(teacher: Encoder, student: Encoder) -> dict[str, Tensor]:
     """Indices of the filters that a student keeps of each of its convolutions, ascending.
 
     Raises:
@@ -44,20 +42,6 @@ def prune_encoder(teacher: Encoder, widths: Sequence[int], stage: int) -> Encode
     return student
 
 
-def prune_decoder(teacher: Decoder, inputs: Tensor, widths: Sequence[int]) -> Decoder:
-    """A student decoder made of the teacher's strongest filters.
-
-    Args:
-        teacher: the teacher's decoder of the stage.
-        inputs: indices of the teacher's channels that it is to read: what the student's encoder
-            keeps of its last convolution.
-        widths: of the student.
-    """
-    student = Decoder(teacher.family, widths, teacher.stage, final_relu=teacher.final_relu)
-    student.load_state_dict(_sliced(teacher, student, inputs))
-    return student
-
-
 @torch.no_grad()
 def level_features(encoder: Encoder, reader: nn.Conv2d, images: Tensor) -> None:
     """Scale an encoder's deepest channels to a mean activation of 1, and what reads them back.
@@ -81,7 +65,7 @@ def level_features(encoder: Encoder, reader: nn.Conv2d, images: Tensor) -> None:
     reader.weight.div_(scale[None, :, None, None])
 
 
-def _sliced(teacher: Network, student: Network, inputs: Tensor) -> dict[str, Tensor]:
+def _sliced(teacher: Encoder, student: Encoder, inputs: Tensor) -> dict[str, Tensor]:
     """The kept filters of each convolution, each reading what the one before keeps."""
     state = {}
     for name, outputs in kept_filters(teacher, student).items():
