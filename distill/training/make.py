@@ -43,7 +43,7 @@ ROLES: tuple[str, ...] = get_args(Role)
 Compressor = Literal["collaborative", "pruned", "fitnet", "scratch"]
 COMPRESSORS: tuple[str, ...] = get_args(Compressor)
 TEACHER_WEIGHTS = {"vgg16": "vgg16-normalised", "vgg19": "vgg19-torchvision"}
-FITTING_IMAGES = 48
+FITTING_IMAGES = 128
 """Crops on which least-squares starts are computed, and the features' sizes taken."""
 FITTING_SIDE = 128
 """Of these crops at most, pixels."""

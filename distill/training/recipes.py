@@ -33,7 +33,7 @@ class LossWeights:
     perceptual: float = 1.0
     content: float = 1.0
     style: float = 10.0
-    output: float = 100.0
+    output: float = 2000.0
 
 
 ENCODER_WEIGHTS = LossWeights()

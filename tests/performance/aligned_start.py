@@ -25,7 +25,7 @@ from distill.training.make import teacher_encoder
 from distill.training.pruning import prune_encoder
 from distill.training.recipes import EmbeddedEncoder, EncoderRecipe, layers_to
 
-STAGE, CROP, BATCH, FITTING = 4, 128, 8, 6
+STAGE, CROP, BATCH, FITTING = 4, 128, 8, 16
 CROPS = Crops(CROP, (144, 288))
 
 
