@@ -3,105 +3,124 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
-from PIL import Image
 
-from reports.quality_figure import no_quality
+from reports.lettering import paragraph, shortened, wrapped
+from reports.picture_files import Box, Picture, Pixels, read_picture
+from reports.quality_points import chosen
 from reports.results import Results, Series
-from reports.style import (
-    COLUMN,
-    GREY,
-    PAGE,
-    SMALL,
-    message_figure,
-    new_figure,
-    paragraph,
-    wrapped,
+from reports.style import COLUMN, GREY, PAGE, SMALL, new_figure
+from reports.text import count, image_name, listing
+
+MOST_PAIRS = 3
+MOST_COLUMNS = 6
+MOST_MODELS = 16
+"""Pictures of one pair, content and style not counted: three lines of six."""
+_DPI = 300
+_GAP = 0.05
+_LEADING = 1.15
+_FRAMES: tuple[dict[str, Any], ...] = (
+    {"color": "#f2cf00", "linestyle": "-"},
+    {"color": "#35c6f4", "linestyle": (0, (2.2, 1.1))},
 )
-from reports.text import image_name, listing
-
-MAX_PAIRS = 3
-MAX_COLUMNS = 6
-_SHOWN = 540
-"""Longest side in pixels of a whole picture in the figure: 300 dpi at four in a line."""
-_FRAME = "#e8c500"
+"""Of the close-ups: told apart by their dashes in grey."""
 
 
 @dataclass(frozen=True)
-class Box:
-    """A part of a picture, in fractions of its sides."""
-
-    left: float
-    top: float
-    width: float
-    height: float
-
-
-_MIDDLE = Box(0.375, 0.375, 0.25, 0.25)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture of a run as it stands in the figure."""
+class Tile:
+    """One picture's place in the figure."""
 
     title: str
-    whole: Image.Image | None
-    """Reduced to the figure's size; None where there is no readable file."""
-    close: Image.Image | None
-    """The part in the box, pixel for pixel."""
     file: str
-    """The file's name, for when there is none to read."""
+    """Its name, for when there is nothing to read."""
+    picture: Picture | None
+    boxes: tuple[Box, ...]
 
 
-def picture_figure(results: Results, run_dir: Path) -> Figure:
-    """A line of pictures for each of the first pairs, under each its close-up, pixel for pixel.
+@dataclass(frozen=True)
+class Layout:
+    """Sizes in inches."""
 
-    The close-up is the part of the content with most detail, the same part in every picture made
-    from it. Models with random weights have no column and are named below.
+    per_line: int
+    side: float
+    """Width of a picture, and its most height times ``tall``."""
+    tall: float
+    close: float
+    """Side of a close-up."""
+    title: float
+    """Height of the titles above a line."""
+
+    @property
+    def line(self) -> float:
+        """Height of a line of pictures with titles and close-ups."""
+        return self.title + self.side * self.tall + _GAP + self.close + 2 * _GAP
+
+
+def picture_figure(results: Results, run_dir: Path) -> Figure | None:
+    """A line of pictures for each of the first pairs, under each its close-ups, pixel for pixel.
+
+    The close-ups are the parts of the content with most detail, the same parts in every picture
+    made from it; a style has its own. Models with random weights are left out. None where no
+    picture is there.
     """
-    series = [one for one in results.quality if one.ok and not one.random and one.ok[-1].per_pair]
-    pairs = _pairs(series)
-    if not pairs:
-        return message_figure(_why_none(results))
-    lines = -(-(2 + len(series)) // MAX_COLUMNS)
+    every = [one for one in results.quality if one.ok and not one.random and _kept(one, run_dir)]
+    if not every:
+        return None
+    series = chosen(every, MOST_MODELS)
+    lines = -(-(2 + len(series)) // MOST_COLUMNS)
     per_line = -(-(2 + len(series)) // lines)
-    sets = [_pictures(series, pair, run_dir) for pair in pairs[: max(1, MAX_PAIRS // lines)]]
-    side = max(PAGE / MAX_COLUMNS, COLUMN / per_line) if lines == 1 else PAGE / per_line
-    tall = side * max(_tallness(pictures) for pictures, _ in sets)
-    note = _note(results)
-    rows = lines * len(sets)
-    width = side * per_line
-    figure = new_figure(width, rows * (tall + side + 0.24) + (0.25 if note else 0.02))
-    grid = figure.add_gridspec(2 * rows, per_line, height_ratios=[tall, side] * rows)
-    for index, (pictures, box) in enumerate(sets):
-        for position, picture in enumerate(pictures):
+    width = COLUMN if per_line <= 3 else PAGE
+    side = (width - _GAP * (per_line + 1)) / per_line
+    pairs = _pairs(series)[: max(1, MOST_PAIRS // lines)]
+    sets = [_tiles(series, pair, run_dir, round(side * _DPI)) for pair in pairs]
+    layout = _layout(sets, per_line, side)
+    note = paragraph(_note(results, sets, len(every) - len(series)), width - 0.1, SMALL)
+    below = (note.count("\n") + 1) * SMALL * 1.35 / 72 + 0.06
+    height = layout.line * lines * len(sets) + below
+    figure = new_figure(width, height)
+    # every place is known: nothing is left to a layout engine
+    figure.set_layout_engine(None)
+    for index, tiles in enumerate(sets):
+        for position, tile in enumerate(tiles):
             line, column = divmod(position, per_line)
-            row = 2 * (index * lines + line)
-            whole = figure.add_subplot(grid[row, column])
-            part = figure.add_subplot(grid[row + 1, column])
-            _draw(whole, part, picture, box)
-    if note:
-        figure.supxlabel(paragraph(note, int(width * 22)), fontsize=SMALL, color=GREY)
+            left = _GAP + column * (side + _GAP)
+            top = height - (index * lines + line) * layout.line
+            _draw_tile(figure, tile, layout, left, top)
+    figure.text(
+        *(0.5, 0.03 / height, note),
+        ha="center",
+        va="bottom",
+        fontsize=SMALL,
+        color=GREY,
+        linespacing=1.35,
+        multialignment="left",
+    )
     return figure
 
 
+def _kept(one: Series, run_dir: Path) -> bool:
+    """Whether any of its pictures is there."""
+    entries = one.ok[-1].per_pair or []
+    return any((run_dir / str(entry["image"])).is_file() for entry in entries if entry.get("image"))
+
+
 def _pairs(series: Sequence[Series]) -> list[tuple[str, str]]:
-    found: dict[tuple[str, str], None] = {}
-    for one in series:
-        for entry in one.ok[-1].per_pair or []:
-            if entry.get("image"):
-                found[str(entry.get("content")), str(entry.get("style"))] = None
+    found = {
+        (str(entry.get("content")), str(entry.get("style"))): None
+        for one in series
+        for entry in one.ok[-1].per_pair or []
+        if entry.get("image")
+    }
     return list(found)
 
 
-def _pictures(
-    series: Sequence[Series], pair: tuple[str, str], run_dir: Path
-) -> tuple[list[Picture], Box]:
+def _tiles(
+    series: Sequence[Series], pair: tuple[str, str], run_dir: Path, pixels: int
+) -> list[Tile]:
     entries = {
         one.label: entry
         for one in series
@@ -109,124 +128,105 @@ def _pictures(
         if (str(entry.get("content")), str(entry.get("style"))) == pair
     }
 
-    def first(key: str) -> str | None:
-        return next((str(entry[key]) for entry in entries.values() if entry.get(key)), None)
+    def path(one: Series, key: str) -> Path | None:
+        name = entries.get(one.label, {}).get(key)
+        return run_dir / str(name) if name else None
 
-    wanted = [
-        (f"content\n{image_name(pair[0])}", first("content_image")),
-        (f"style\n{image_name(pair[1])}", first("style_image")),
-        *(
-            (f"{one.short}\n{one.variant}".strip(), entries.get(one.label, {}).get("image"))
-            for one in series
-        ),
-    ]
-    opened = [(title, str(name or ""), _open(run_dir, name)) for title, name in wanted]
-    content = opened[0][2]
-    box = _detail(content) if content else _MIDDLE
-    return [_picture(title, name, image, box) for title, name, image in opened], box
+    def first(key: str) -> Path | None:
+        paths = [found for one in series if (found := path(one, key))]
+        return next((one for one in paths if one.is_file()), paths[0] if paths else None)
 
+    def tile(title: str, file: Path | None, boxes: tuple[Box, ...] | None) -> Tile:
+        found = read_picture(file, pixels, boxes) if file else None
+        name = file.name if file else "of this pair"
+        return Tile(title, name, *(found or (None, boxes or ())))
 
-def _picture(title: str, name: str, image: Image.Image | None, box: Box) -> Picture:
-    if image is None:
-        return Picture(title, None, None, image_name(name) if name else "this pair")
-    small = image.copy()
-    small.thumbnail((_SHOWN, _SHOWN), Image.Resampling.LANCZOS)
-    left, top = round(box.left * image.width), round(box.top * image.height)
-    right = left + max(1, round(box.width * image.width))
-    bottom = top + max(1, round(box.height * image.height))
-    return Picture(title, small, image.crop((left, top, right, bottom)), image_name(name))
+    content = tile(f"content\n{image_name(pair[0])}", first("content_image"), None)
+    style = tile(f"style\n{image_name(pair[1])}", first("style_image"), None)
+    boxes = content.boxes or None
+    several = len({one.variant for one in series}) > 1
+    made = []
+    for one in series:
+        title = f"{one.short}\n{one.variant}" if several else one.short
+        made.append(tile(title, path(one, "image"), boxes))
+        # without a content the first output says where the detail is
+        boxes = boxes or made[-1].boxes or None
+    return [content, style, *made]
 
 
-def _tallness(pictures: Sequence[Picture]) -> float:
-    """Height over width of the tallest whole picture, between 0.4 and 1.4."""
-    ratios = [one.whole.height / one.whole.width for one in pictures if one.whole]
-    return min(max([*ratios, 0.4]), 1.4)
-
-
-def _draw(whole: Axes, part: Axes, picture: Picture, box: Box) -> None:
-    for axes in (whole, part):
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for edge in axes.spines.values():
-            edge.set(visible=axes is part, color=_FRAME, linewidth=1.2)
-    lines = [wrapped(_short(line), 22) for line in picture.title.split("\n")]
-    whole.set_title("\n".join(lines), fontsize=SMALL, pad=2, linespacing=1.1)
-    if picture.whole is None or picture.close is None:
-        whole.axis("off")
-        part.axis("off")
-        whole.text(
-            *(0.5, 0.5, paragraph(f"no picture: {picture.file} cannot be read", 18)),
-            ha="center",
-            va="center",
-            color=GREY,
-        )
-        return
-    whole.imshow(_pixels(picture.whole), interpolation="nearest", aspect="equal")
-    part.imshow(_pixels(picture.close), interpolation="nearest", aspect="equal")
-    width, height = picture.whole.size
-    for colour, thickness in (("black", 1.8), (_FRAME, 0.9)):
-        whole.add_patch(
-            Rectangle(
-                (box.left * width - 0.5, box.top * height - 0.5),
-                *(box.width * width, box.height * height),
-                fill=False,
-                edgecolor=colour,
-                linewidth=thickness,
-            )
-        )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 44 else f"{text[:26]}…{text[-17:]}"
-
-
-def _open(run_dir: Path, name: object) -> Image.Image | None:
-    """The picture in RGB, or None where there is no readable one."""
-    if not name:
-        return None
-    try:
-        with Image.open(run_dir / str(name)) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        # Pillow's errors for a missing, truncated, foreign or absurdly large file
-        return None
-
-
-def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    return np.asarray(image, dtype=np.uint8)
-
-
-def _detail(content: Image.Image) -> Box:
-    """The square with the strongest gradients: a quarter of the shorter side, 48 to 256 px."""
-    grey = np.asarray(content.convert("L"), dtype=np.float64)
-    height, width = grey.shape
-    side = min(max(min(width, height) // 4, 48), 256, width, height)
-    energy = np.zeros_like(grey)
-    energy[:-1] += np.abs(np.diff(grey, axis=0))
-    energy[:, :-1] += np.abs(np.diff(grey, axis=1))
-    sums = np.pad(energy.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    inside = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    # away from the edges, where reflection shows more than the model
-    margin = [min(size // 8, (size - side) // 2) for size in (height, width)]
-    allowed = inside[
-        margin[0] : inside.shape[0] - margin[0], margin[1] : inside.shape[1] - margin[1]
-    ]
-    top, left = np.unravel_index(int(allowed.argmax()), allowed.shape)
-    return Box(
-        (int(left) + margin[1]) / width,
-        (int(top) + margin[0]) / height,
-        side / width,
-        side / height,
+def _layout(sets: Sequence[Sequence[Tile]], per_line: int, side: float) -> Layout:
+    tiles = [tile for tiles in sets for tile in tiles]
+    ratios = [one.picture.height / one.picture.width for one in tiles if one.picture]
+    boxes = max([1, *(len(tile.boxes) for tile in tiles)])
+    lines = max(_title(tile, side).count("\n") + 1 for tile in tiles)
+    return Layout(
+        per_line,
+        side,
+        min(max([*ratios, 0.4]), 1.4),
+        (side - _GAP * (boxes - 1)) / boxes,
+        lines * SMALL * _LEADING / 72 + 0.07,
     )
 
 
-def _note(results: Results) -> str:
-    if not results.random_models:
-        return ""
-    return f"Random weights: no picture of {listing(results.random_models)}."
+def _title(tile: Tile, side: float) -> str:
+    width = max(10, int(side * 18.5))
+    return "\n".join(wrapped(shortened(line, 2 * width), width) for line in tile.title.split("\n"))
 
 
-def _why_none(results: Results) -> str:
-    if any(one.ok and not one.random for one in results.quality):
-        return "No pictures: no quality cell kept its pictures."
-    return no_quality(results).replace("No quality", "No pictures", 1)
+def _draw_tile(figure: Figure, tile: Tile, layout: Layout, left: float, top: float) -> None:
+    """``left`` and ``top`` are in inches, from the lower left corner."""
+    width, height = figure.get_size_inches()
+
+    def axes(x: float, y: float, wide: float, high: float) -> Axes:
+        made = figure.add_axes((x / width, y / height, wide / width, high / height))
+        made.set_xticks([])
+        made.set_yticks([])
+        for edge in made.spines.values():
+            edge.set_visible(False)
+        return made
+
+    tall = layout.side * layout.tall
+    bottom = top - layout.title - tall
+    figure.text(
+        *((left + layout.side / 2) / width, (bottom + tall + 0.025) / height),
+        _title(tile, layout.side),
+        ha="center",
+        va="bottom",
+        fontsize=SMALL,
+        linespacing=_LEADING,
+    )
+    whole = axes(left, bottom, layout.side, tall)
+    if tile.picture is None:
+        words = paragraph(f"no picture: {tile.file} cannot be read", layout.side - 0.1, SMALL)
+        whole.text(0.5, 0.5, words, ha="center", va="center", color=GREY, fontsize=SMALL)
+        return
+    _show(whole, tile.picture.whole)
+    high, wide = tile.picture.whole.shape[:2]
+    for number, (box, part) in enumerate(zip(tile.boxes, tile.picture.parts, strict=True)):
+        frame = _FRAMES[number % len(_FRAMES)]
+        corner = (box.left * wide - 0.5, box.top * high - 0.5)
+        size = (box.width * wide, box.height * high)
+        for line in ({"color": "black", "linewidth": 1.7}, {**frame, "linewidth": 0.9}):
+            whole.add_patch(Rectangle(corner, *size, fill=False, **line))
+        x = left + number * (layout.close + _GAP)
+        close = axes(x, bottom - _GAP - layout.close, layout.close, layout.close)
+        _show(close, part)
+        for edge in close.spines.values():
+            edge.set(visible=True, linewidth=1.1, **frame)
+
+
+def _show(axes: Axes, pixels: Pixels) -> None:
+    # 'none' puts the pixels themselves into PDF and SVG
+    axes.imshow(pixels, interpolation="none", aspect="equal")
+
+
+def _note(results: Results, sets: Sequence[Sequence[Tile]], left_out: int) -> str:
+    pictures = [tile.picture for tiles in sets for tile in tiles[2:] if tile.picture]
+    parts = sorted({f"{p.shape[1]}x{p.shape[0]}" for one in pictures for p in one.parts})
+    wholes = sorted({f"{one.width}x{one.height}" for one in pictures})
+    text = f"Close-ups: {listing(parts)} px of {listing(wholes)} px, pixel for pixel."
+    if left_out:
+        text += f" {count(left_out, 'more model or setting', 'more models or settings')} not shown."
+    if random := results.random_models:
+        text += f" Random weights: no picture of {listing(random)}."
+    return text

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from reports.lettering import wrapped
 from reports.preference_table import preference_note
 from reports.preferences import Preferences
 from reports.style import (
@@ -17,33 +19,39 @@ from reports.style import (
     PAGE,
     SMALL,
     legend_below,
-    message_figure,
     new_figure,
     paper_style,
     save,
-    wrapped,
 )
 from reports.text import short_names
 
 NAME = "preference"
-COLOURS = "PuOr"
-"""Diverging, and safe for colour-blind eyes; the numbers are printed for those without colour."""
+COLOURS = "Blues"
+"""Darker is more, in grey and to colour-blind eyes too."""
 MOST_NUMBERED = 14
 """Methods up to which each cell of the heat map has its number."""
 
 
 def write_preference_figure(preferences: Preferences, folder: Path) -> list[Path]:
-    """The figure as PNG, PDF and SVG in a folder; ``preference_proxy`` if it is one. The files."""
+    """The figure as PNG, PDF and SVG in a folder; ``preference_proxy`` if it is one.
+
+    Returns:
+        The files; none where no two methods were compared.
+    """
     with paper_style():
         name = f"{NAME}_proxy" if preferences.proxy else NAME
-        return save(preference_figure(preferences), folder, name)
+        figure = preference_figure(preferences)
+        return save(figure, folder, name) if figure else []
 
 
-def preference_figure(preferences: Preferences) -> Figure:
-    """A heat map of win rates; beside it, in the same rows, shares and Bradley-Terry strengths."""
+def preference_figure(preferences: Preferences) -> Figure | None:
+    """A heat map of win rates; beside it, in the same rows, shares and Bradley-Terry strengths.
+
+    None where no two methods were compared.
+    """
     order = preferences.order
     if len(order) < 2:
-        return message_figure("No preference: no two methods were compared.")
+        return None
     names = short_names(order)
     labels = [wrapped(names[method], 22) for method in order]
     lines = max(label.count("\n") + 1 for label in labels)
@@ -83,9 +91,11 @@ def _heat_map(axes: Axes, rates: pd.DataFrame, labels: Sequence[str]) -> None:
                 ha="center",
                 va="center",
                 fontsize=SMALL,
-                # the ends of the colours are dark
-                color="white" if known and abs(value - 50) > 30 else "0.1",
+                color="white" if known and value > 60 else "0.1",
             )
+    for place in range(count):
+        corner = (place - 0.5, place - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor="0.8", hatch="////"))
     axes.set_xticks(range(count), labels, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(count), labels)
     axes.tick_params(length=0)

@@ -18,7 +18,6 @@ from reports.table import Table
 from reports.text import count, listing, markdown, number, short_names
 
 HEADING = "Preference (a proxy)"
-FIGURE = "preference_proxy"
 _NAMED = 3
 """Comparisons that a sentence names."""
 _DRAW = 0.005
@@ -58,19 +57,6 @@ class ProxyStudy:
     def tables(self) -> list[Table]:
         """The table, if there is one."""
         return [preference_table(self.preferences)] if self.preferences else []
-
-    def markdown(self) -> list[str]:
-        """The section's blocks; figure and CSV are linked as the report's others are."""
-        blocks = [f"## {HEADING}", "\n".join(f"- {sentence}" for sentence in self.sentences)]
-        for table in self.tables:
-            blocks += [
-                f"![{table.title}](figures/{FIGURE}.png)",
-                f"*{table.title}* ([PDF](figures/{FIGURE}.pdf), [SVG](figures/{FIGURE}.svg))",
-                table.note,
-                table.markdown().rstrip("\n"),
-                f"[CSV](tables/{table.name}.csv)",
-            ]
-        return blocks
 
 
 def proxy_losses(results: Results) -> ProxyLosses:

@@ -4,7 +4,7 @@ It is drawn here and not by `distill`, which knows nothing of reports: `evaluate
 between the two.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from bench.errors import UserError
+from reports.lettering import printable
 from reports.style import (
     COLUMN,
     PAGE,
     Look,
     legend_below,
     looks,
-    message_figure,
     new_figure,
     paper_style,
-    printable,
     save,
 )
 from reports.text import count, listing
@@ -66,11 +65,17 @@ def write_ratio_figure(folder: Path) -> list[Path]:
     """``evaluate.png``, ``.pdf`` and ``.svg`` beside a folder's ``evaluate.csv``; the files.
 
     Raises:
-        UserError: for a table that is not there or not of this kind.
+        UserError: for a table that is not there, not of this kind, or without a trained student.
     """
     table = read_table(folder / TABLE)
     with paper_style():
-        return save(ratio_figure(table), folder, TABLE.removesuffix(".csv"))
+        figure = ratio_figure(table)
+        if figure is None:
+            raise UserError(
+                f"{folder / TABLE}: there is nothing to draw: no student in it has trained weights "
+                "and a value"
+            )
+        return save(figure, folder, TABLE.removesuffix(".csv"))
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -100,18 +105,29 @@ def read_table(path: Path) -> pd.DataFrame:
 _PARTS = ("", "_low", "_high")
 
 
-def ratio_figure(table: pd.DataFrame) -> Figure:
-    """One row of panels for each method and family, one column for each quality."""
+def ratio_figure(table: pd.DataFrame) -> Figure | None:
+    """The figure of ``evaluate.csv``; None where no student has trained weights and a value."""
     trained = table[table["weights"] == "trained"]
-    if trained.empty:
-        return message_figure("No quality: no model of this table has trained weights.")
-    kinds = list(dict.fromkeys(zip(trained["method"], trained["family"], strict=True)))
-    columns = [key for key in PANELS if trained[key].notna().any()]
+    return draw_ratios(trained, PANELS, _note(table, trained)) if len(trained) else None
+
+
+def draw_ratios(trained: pd.DataFrame, panels: Mapping[str, str], note: str) -> Figure | None:
+    """One row of panels for each method and family with a student, one column for each quality.
+
+    Args:
+        trained: one row for each model, as of ``evaluate.csv``: ``model``, ``group``, ``method``,
+            ``family``, ``ratio``, ``compressor``, ``teacher`` and each panel's value with ``_low``
+            and ``_high``.
+        panels: from columns of values to labels of axes; those without any value are left out.
+        note: what the reader must know.
+    """
+    students = trained[trained["compressor"] != TEACHER]
+    columns = [key for key in panels if students[key].notna().any()]
     if not columns:
-        return message_figure("No quality: no metric could be computed for any model.")
+        return None
+    kinds = list(dict.fromkeys(zip(students["method"], students["family"], strict=True)))
     look = compressor_looks([str(name) for name in trained["compressor"]])
-    width = PAGE if len(columns) > 2 else COLUMN * max(1.0, 0.75 * len(columns))
-    figure = new_figure(width, 1.9 * len(kinds) + 0.1)
+    figure = new_figure(COLUMN if len(columns) == 1 else PAGE, 1.75 * len(kinds) + 0.1)
     grid = figure.subplots(len(kinds), len(columns), squeeze=False)
     drawn: list[Mark] = []
     lines = False
@@ -121,11 +137,12 @@ def ratio_figure(table: pd.DataFrame) -> Figure:
             reference = _reference(part, key)
             lines |= reference is not None
             drawn += _draw(axes, part, key, look, reference)
-            axes.set_ylabel(PANELS[key])
+            axes.set_ylabel(panels[key])
         row[0].set_title(f"{_METHODS.get(method, method)}, {family.upper()}", loc="left")
     for axes in grid[-1]:
         axes.set_xlabel("Compression ratio")
-    legend_below(figure, [_legend(drawn, look, lines)], _note(table, trained, drawn))
+    bars = _bars_note(drawn, psnr=any("psnr" in key for key in columns))
+    legend_below(figure, [_legend(drawn, look, lines)], f"{note}{bars}")
     return figure
 
 
@@ -241,7 +258,7 @@ def _legend(drawn: Sequence[Mark], look: dict[str, Look], lines: bool) -> list[t
     return [*entries, *([(Line2D([], [], **_TEACHER_LINE), TEACHER)] if lines else [])]
 
 
-def _note(table: pd.DataFrame, trained: pd.DataFrame, drawn: Sequence[Mark]) -> str:
+def _note(table: pd.DataFrame, trained: pd.DataFrame) -> str:
     sizes = listing([f"{int(n)}x{int(n)} px" for n in dict.fromkeys(trained["size_px"])])
     networks = listing([str(name) for name in dict.fromkeys(trained["network"])])
     photographs, pairs = (int(trained[key].max()) for key in ("photographs", "pairs"))
@@ -249,11 +266,19 @@ def _note(table: pd.DataFrame, trained: pd.DataFrame, drawn: Sequence[Mark]) -> 
         f"{count(photographs, 'photograph')}, {count(pairs, 'pair')} with styles, {sizes}; losses "
         f"on {networks}, ratios of means."
     )
-    if any(mark.seeds == 1 for mark in drawn):
-        text += " Bars without caps: 95 % bootstrap interval over pairs (photographs for PSNR)."
-    if several := sorted({mark.seeds for mark in drawn if mark.seeds > 1}):
-        seeds = listing([str(n) for n in several])
-        text += f" Bars with caps: mean and standard deviation over {seeds} seeds."
     if random := int((table["weights"] == "random").sum()):
         text += f" {count(random, 'model')} with random weights left out."
+    return text
+
+
+def _bars_note(drawn: Sequence[Mark], *, psnr: bool) -> str:
+    several = sorted({mark.seeds for mark in drawn if mark.seeds > 1})
+    text = ""
+    if any(mark.seeds == 1 and _bar(mark) for mark in drawn):
+        which = "Bars without caps" if several else "Bars"
+        text += f" {which}: 95 % bootstrap interval over pairs"
+        text += " (photographs for PSNR)." if psnr else "."
+    if several:
+        seeds = listing([str(n) for n in several])
+        text += f" Bars with caps: mean and standard deviation over {seeds} seeds."
     return text

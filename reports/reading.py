@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.record import FAILED, Record
-from reports.results import Results, Series
+from bench.record import FAILED
+from reports.results import NOT_RUN, Results, RunRecord, Series
 from reports.text import gigabytes, number, short_names
 
-_NOT_RUN = frozenset({"skipped", "predicted"})
 _EXECUTIONS = ("whole", "strips", "thumbnail")
 _PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 _MEASURED = (
@@ -30,29 +29,31 @@ _MEASURED = (
 )
 
 
-def read_results(frame: pd.DataFrame) -> Results:
+def read_results(frame: pd.DataFrame, runs: Sequence[str] = ()) -> Results:
     """Records, in an order that does not depend on the frame's, from one row a record.
 
     Columns are the fields of ``bench.record.Record``; lists and dictionaries are objects, as made
-    from dictionaries or as read from Parquet; a null is None or NaN. Columns of other names are
-    left out.
+    from dictionaries or as read from Parquet; a null is None or NaN. Where there are several runs,
+    the column ``run`` has their labels and ``runs`` the labels in order. Columns of other names
+    are left out.
 
     Raises:
         pydantic.ValidationError: a row is no record.
     """
-    fields = [str(name) for name in frame.columns if name in Record.model_fields]
+    fields = [str(name) for name in frame.columns if name in RunRecord.model_fields]
     rows = frame[fields].to_dict("records") if fields else []
     records = [
-        Record(
+        RunRecord(
             **{str(key): value for key, cell in row.items() if (value := _plain(cell)) is not None}
         )
         for row in rows
     ]
-    records.sort(key=_order)
+    records.sort(key=lambda record: _order(record, runs))
     return Results(
         records=tuple(records),
         performance=_series([r for r in records if r.kind == "performance"], records),
         quality=_series([r for r in records if r.kind == "quality"], records),
+        runs=tuple(runs),
     )
 
 
@@ -71,12 +72,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _order(record: Record) -> tuple[Any, ...]:
+def _order(record: RunRecord, runs: Sequence[str]) -> tuple[Any, ...]:
     return (
         record.method,
         record.family,
         record.ratio,
         record.model,
+        _rank(runs, record.run),
         record.device,
         _rank(_EXECUTIONS, record.execution),
         _rank(_PRECISIONS, record.precision),
@@ -96,7 +98,7 @@ def _comparable(value: Any) -> tuple[bool, Any]:
     return (value is not None, 0 if value is None else value)
 
 
-_EXTRA: dict[str, Callable[[Record], Any]] = {
+_EXTRA: dict[str, Callable[[RunRecord], Any]] = {
     "alpha": lambda r: r.alpha,
     "seed": lambda r: r.seed,
     "threads": lambda r: r.threads,
@@ -115,79 +117,90 @@ def _words(name: str, value: Any) -> str:
     return f"{value} threads" if name == "threads" else f"{name} {number(value)}"
 
 
-def _series(records: Sequence[Record], everything: Sequence[Record]) -> tuple[Series, ...]:
+def _series(records: Sequence[RunRecord], everything: Sequence[RunRecord]) -> tuple[Series, ...]:
     def varies(values: Iterable[Any]) -> bool:
         return len(set(values)) > 1
 
+    several = varies(record.run for record in everything)
     facets = [
         name
         for name in ("device", "precision")
         if varies(getattr(record, name) for record in everything)
     ]
+    if several and not any(
+        varies(record.device for record in everything if record.run == run)
+        for run in {record.run for record in everything}
+    ):
+        # the run says it, and runs are there to be seen in one picture
+        facets = [name for name in facets if name != "device"]
     executions = varies(record.execution for record in everything)
     # A setting that follows the size (a style as large as the content) is no dimension: only one
     # that differs between cells alike in all else is.
-    alike: dict[tuple[Any, ...], list[Record]] = {}
+    alike: dict[tuple[Any, ...], list[RunRecord]] = {}
     for record in records:
-        key = (record.model, record.device, record.execution, record.precision)
-        alike.setdefault((*key, record.width, record.height), []).append(record)
+        alike.setdefault((*_key(record), record.width, record.height), []).append(record)
     extra = [
         name
         for name, value in _EXTRA.items()
         if any(varies(value(record) for record in group) for group in alike.values())
     ]
-    names = short_names([record.model for record in everything])
+    names = short_names(list(dict.fromkeys(record.model for record in everything)))
     weights = _known(everything, "weights")
     details = _known(everything, "weights_detail")
-    grouped: dict[tuple[Any, ...], list[Record]] = {}
+    grouped: dict[tuple[Any, ...], list[RunRecord]] = {}
     for record in records:
-        key = (record.model, record.device, record.execution, record.precision)
-        grouped.setdefault((*key, *(_EXTRA[name](record) for name in extra)), []).append(record)
+        key = (*_key(record), *(_EXTRA[name](record) for name in extra))
+        grouped.setdefault(key, []).append(record)
     series = []
-    for settings, group in grouped.items():
-        facet = ", ".join(str(getattr(group[0], name)) for name in facets)
-        line = [group[0].execution] if executions else []
-        line += [_words(name, value) for name, value in zip(extra, settings[4:], strict=True)]
-        model = group[0].model
+    for group in grouped.values():
+        first = group[0]
+        facet = ", ".join(str(getattr(first, name)) for name in facets)
+        line = [first.run] if several else []
+        line += [first.execution] if executions else []
+        line += [_words(name, _EXTRA[name](first)) for name in extra]
         series.append(
             Series(
-                model=model,
-                short=names[model],
+                model=first.model,
+                short=names[first.model],
                 variant=", ".join([*([facet] if facet else []), *line]),
                 facet=facet,
                 line=", ".join(line),
-                weights=weights.get(model),
-                weights_detail=details.get(model),
+                weights=weights.get((first.run, first.model)),
+                weights_detail=details.get((first.run, first.model)),
                 cells=_merge_repeats(group),
             )
         )
     return tuple(series)
 
 
-def _known(records: Iterable[Record], field: str) -> dict[str, str]:
-    """A model's value from the records that have it: one that failed early may not."""
+def _key(record: RunRecord) -> tuple[str, ...]:
+    return (record.model, record.run, record.device, record.execution, record.precision)
+
+
+def _known(records: Iterable[RunRecord], field: str) -> dict[tuple[str, str], str]:
+    """A model's value in each run, from the records that have it: one that failed early may not."""
     return {
-        record.model: getattr(record, field)
+        (record.run, record.model): getattr(record, field)
         for record in records
         if getattr(record, field) is not None
     }
 
 
-def _merge_repeats(records: Sequence[Record]) -> tuple[Record, ...]:
+def _merge_repeats(records: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
     """One record a cell: medians over the processes that measured it.
 
     A cell of which any process failed has failed; repeats that were not run do not count beside
     ones that were.
     """
-    cells: dict[str, list[Record]] = {}
+    cells: dict[str, list[RunRecord]] = {}
     for record in records:
         cells.setdefault(record.id, []).append(record)
     merged = [group[0] if len(group) == 1 else _merge(group) for group in cells.values()]
     return tuple(sorted(merged, key=lambda cell: (cell.width * cell.height, cell.width, cell.id)))
 
 
-def _merge(group: Sequence[Record]) -> Record:
-    run = [record for record in group if record.status not in _NOT_RUN] or list(group)
+def _merge(group: Sequence[RunRecord]) -> RunRecord:
+    run = [record for record in group if record.status not in NOT_RUN] or list(group)
     failed = [record for record in run if record.status in FAILED]
     if failed:
         return failed[0]

@@ -1,22 +1,28 @@
-"""Writes what a run found into its folder: tables, figures and report.md."""
+"""Writes what a run found into its folder: tables, figures, the page and report.md."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from reports.figures import CAPTIONS, write_figures
+from reports.formats import FORMATS
+from reports.latex import document, snippet
+from reports.parquet import parquet
 from reports.preference_figure import write_preference_figure
-from reports.proxy_study import ProxyStudy, proxy_study
+from reports.proxy_study import proxy_study
 from reports.reading import read_results
-from reports.results import Results
-from reports.summary import findings, overview
+from reports.report_text import SUFFIXES, Written, report_text
+from reports.runs import Overlay
 from reports.table import Table
 from reports.tables import all_tables
-from reports.text import DASH, markdown
+
+_OPTIONAL = ("runs", "preference_proxy")
+"""Tables, and a figure, that a run may have no longer."""
+_WITH_FIGURES = frozenset({"html", "md", "latex"})
+"""Formats that show figures."""
 
 
 def write_report(
@@ -24,108 +30,100 @@ def write_report(
     frame: pd.DataFrame,
     environment: Mapping[str, Any],
     scenario: Mapping[str, Any],
+    *,
+    formats: Collection[str] = FORMATS,
+    overlay: Overlay | None = None,
 ) -> list[Path]:
-    """Tables (CSV, Markdown), figures (PNG, PDF, SVG) and ``report.md`` in ``run_dir``.
+    """Tables, figures (PNG, PDF, SVG), ``report.html`` and ``report.md`` in ``run_dir``.
 
     The proxy of a user study is among them where two methods have losses of the same image pairs.
 
     Args:
-        run_dir: the run's folder; pictures named in the records lie in it.
-        frame: one row a record, columns as the fields of ``bench.record.Record``.
-        environment: what the run was measured on; nested mappings are flattened.
+        run_dir: the run's folder, or another one; pictures named in the records are found from it.
+        frame: one row a record, columns as the fields of ``bench.record.Record``, and ``run``
+            where there are several runs.
+        environment: what the run was measured on; nested mappings are flattened. By label where
+            there are several runs.
         scenario: the scenario as it was resolved; its ``name`` is the title.
+        formats: which of ``reports.formats.FORMATS``.
+        overlay: what is known of several runs laid over each other; None for one run.
 
     Returns:
         The files written. The same input gives the same bytes, whatever the order of the rows.
     """
-    results = read_results(frame)
-    tables = all_tables(results)
+    results = read_results(frame, overlay.labels if overlay else ())
+    if overlay:
+        results = replace(results, compared=overlay.compared, mixed=overlay.mixed)
     proxy = proxy_study(results)
-    written = write_tables([*tables, *(proxy.tables if proxy else [])], run_dir)
-    written += write_figures(results, run_dir)
-    if proxy and proxy.preferences:
-        written += write_preference_figure(proxy.preferences, run_dir / "figures")
-    path = run_dir / "report.md"
-    _write(path, report_text(results, tables, environment, scenario, proxy))
-    return [*written, path]
+    tables = [*all_tables(results), *(proxy.tables if proxy else [])]
+    written = write_tables(tables, run_dir, formats)
+    captions: dict[str, str] = {}
+    vectors: dict[str, Path] = {}
+    if _WITH_FIGURES & set(formats):
+        drawn = write_figures(results, run_dir)
+        words: dict[str, str] = dict(CAPTIONS)
+        if proxy and proxy.preferences:
+            (run_dir / "figures").mkdir(exist_ok=True)
+            drawn += write_preference_figure(proxy.preferences, run_dir / "figures")
+            words |= {table.name: table.title for table in proxy.tables}
+        written += drawn
+        vectors = {path.stem: path for path in drawn if path.suffix == ".svg"}
+        captions = {name: words.get(name, name) for name in vectors}
+    if "html" in formats:
+        from reports.page.write import write_page
 
-
-def write_tables(tables: list[Table], run_dir: Path) -> list[Path]:
-    """Each table as CSV and as Markdown in ``run_dir/tables``; the files written."""
-    folder = run_dir / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for table in tables:
-        for suffix, text in (("csv", table.csv()), ("md", table.markdown())):
-            path = folder / f"{table.name}.{suffix}"
-            _write(path, text)
-            written.append(path)
+        written += write_page(
+            results=results,
+            tables=tables,
+            figures=vectors,
+            captions=captions,
+            environment=environment,
+            scenario=scenario,
+            proxy=proxy,
+            run_dir=run_dir,
+        )
+    if "md" in formats:
+        text = report_text(
+            results, tables, environment, scenario, proxy, Written(tuple(formats), captions)
+        )
+        path = run_dir / "report.md"
+        _write(path, text)
+        written.append(path)
     return written
 
 
-def report_text(
-    results: Results,
-    tables: list[Table],
-    environment: Mapping[str, Any],
-    scenario: Mapping[str, Any],
-    proxy: ProxyStudy | None = None,
-) -> str:
-    """The report in Markdown; figures are linked from ``figures/``."""
-    name = str(scenario.get("name") or "unnamed run")
-    parts = [f"# {markdown(name)}", overview(results)]
-    for heading, sentences in findings(results):
-        parts += [f"## {heading}", "\n".join(f"- {sentence}" for sentence in sentences)]
-    parts += proxy.markdown() if proxy else []
-    parts.append("## Figures")
-    for figure, caption in CAPTIONS.items():
-        parts += [
-            f"![{caption}](figures/{figure}.png)",
-            f"*{caption}* ([PDF](figures/{figure}.pdf), [SVG](figures/{figure}.svg))",
-        ]
-    parts.append("## Tables")
+def write_tables(tables: Sequence[Table], run_dir: Path, formats: Collection[str]) -> list[Path]:
+    """Each table in each format in ``run_dir/tables``; the files written.
+
+    Those in long form come as CSV and Parquet only. With LaTeX comes ``all.tex``, a document that
+    takes in all of them.
+    """
+    folder = run_dir / "tables"
+    written: list[Path] = []
+    wanted = [name for name in SUFFIXES if name in formats]
+    if wanted:
+        folder.mkdir(parents=True, exist_ok=True)
+    gone = set(_OPTIONAL) - {table.name for table in tables}
+    for path in (folder / f"{name}.{suffix}" for name in gone for suffix in SUFFIXES.values()):
+        path.unlink(missing_ok=True)
     for table in tables:
-        parts.append(f"### {table.title}")
-        parts += [table.note] if table.note and table.rows else []
-        parts += [table.markdown().rstrip("\n"), f"[CSV](tables/{table.name}.csv)"]
-    parts += ["## Environment", environment_text(environment)]
-    parts += ["## Scenario", _fenced(_yaml(scenario)) if scenario else "Not recorded."]
-    return "\n\n".join(parts) + "\n"
-
-
-def environment_text(environment: Mapping[str, Any]) -> str:
-    """A two-column Markdown table of every value, nested names joined by dots."""
-    rows = [(markdown(key), markdown(value)) for key, value in _flat(environment)]
-    if not rows:
-        return "Not recorded."
-    text: str = pd.DataFrame(rows, columns=["What", "Value"]).to_markdown(
-        index=False, disable_numparse=True
-    )
-    return text
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{name}.")
-        elif isinstance(value, list | tuple):
-            yield name, ", ".join(str(one) for one in value) or DASH
-        else:
-            yield name, DASH if value is None else str(value)
-
-
-def _yaml(scenario: Mapping[str, Any]) -> str:
-    plain = json.loads(json.dumps(dict(scenario), default=str))
-    text: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
-    return text
-
-
-def _fenced(text: str) -> str:
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}yaml\n{text.rstrip()}\n{fence}"
+        for name in wanted:
+            if table.long and name in ("latex", "md"):
+                continue
+            path = folder / f"{table.name}.{SUFFIXES[name]}"
+            if name == "parquet":
+                path.write_bytes(parquet(table))
+            else:
+                make = {"csv": Table.csv, "md": Table.markdown, "latex": snippet}[name]
+                _write(path, make(table))
+            written.append(path)
+    if "latex" in formats:
+        path = folder / "all.tex"
+        _write(path, document([table.name for table in tables if not table.long]))
+        written.append(path)
+    return written
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+    # a name that is no Unicode must not end a report
+    path.write_text(text, encoding="utf-8", errors="replace", newline="\n")

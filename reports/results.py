@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from bench.record import Record
@@ -16,10 +17,21 @@ STATUS_WORDS = {
     "skipped": "skipped",
     "predicted": "predicted",
 }
+NOT_RUN = frozenset({"skipped", "predicted"})
+"""Statuses of cells that nobody tried; they may carry a prediction."""
 COUNTER_WORDS = {
     "peak_allocated_mb": "allocated by PyTorch",
     "peak_rss_growth_mb": "resident growth",
 }
+PAPER_SIZE = (3000, 3000)
+"""Width and height in pixels at which papers on ultra-resolution style transfer state costs."""
+
+
+class RunRecord(Record):
+    """A record, and which run it came from."""
+
+    run: str = ""
+    """The run's label; empty where there is one run."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +46,11 @@ class Series:
     facet: str
     """The part of ``variant`` that figures draw apart: device and precision."""
     line: str
-    """The rest of ``variant``, which figures show by line style."""
+    """The rest of ``variant``, which figures show by line style: the run first, where several
+    are laid over each other."""
     weights: str | None
     weights_detail: str | None
-    cells: tuple[Record, ...]
+    cells: tuple[RunRecord, ...]
 
     @property
     def label(self) -> str:
@@ -45,14 +58,19 @@ class Series:
         return f"{self.short} ({self.variant})" if self.variant else self.short
 
     @property
-    def first(self) -> Record:
+    def first(self) -> RunRecord:
         """Any cell of it: for what all cells have in common."""
         return self.cells[0]
 
     @property
-    def ok(self) -> tuple[Record, ...]:
+    def ok(self) -> tuple[RunRecord, ...]:
         """Cells that were measured."""
         return tuple(cell for cell in self.cells if cell.status == "ok")
+
+    @property
+    def run(self) -> str:
+        """Label of the run; empty where there is one run."""
+        return self.first.run
 
     @property
     def random(self) -> bool:
@@ -63,9 +81,13 @@ class Series:
     def settings(self) -> tuple[Any, ...]:
         """What a performance and a quality series must share to belong together."""
         cell = self.first
-        return (self.model, cell.execution, cell.precision, cell.device, cell.alpha)
+        return (self.model, cell.execution, cell.precision, cell.device, cell.alpha, cell.run)
 
-    def at(self, size: tuple[int, int]) -> Record | None:
+    def cell(self, size: tuple[int, int]) -> RunRecord | None:
+        """The cell of this size in pixels (width, height), however it ended."""
+        return next((cell for cell in self.cells if (cell.width, cell.height) == size), None)
+
+    def at(self, size: tuple[int, int]) -> RunRecord | None:
         """The measured cell of this size in pixels (width, height)."""
         return next((cell for cell in self.ok if (cell.width, cell.height) == size), None)
 
@@ -83,16 +105,22 @@ class CommonSize:
 
 @dataclass(frozen=True)
 class Results:
-    """A run's records and the series they form."""
+    """The records of a run, or of several laid over each other, and the series they form."""
 
-    records: tuple[Record, ...]
+    records: tuple[RunRecord, ...]
     performance: tuple[Series, ...]
     quality: tuple[Series, ...]
+    runs: tuple[str, ...] = ()
+    """Labels of the runs, the first the one compared with; empty where there is one run."""
+    compared: tuple[str, ...] = ()
+    """What the runs differ in and are compared in: Markdown, a sentence each."""
+    mixed: tuple[str, ...] = ()
+    """What differs though it should not, and was mixed on request: Markdown, a sentence each."""
 
-    @property
+    @cached_property
     def models(self) -> dict[str, str]:
-        """Every model of the run, in order, and its short name."""
-        return short_names([record.model for record in self.records])
+        """Every model, in order, and its short name."""
+        return short_names(list(dict.fromkeys(record.model for record in self.records)))
 
     @property
     def random_models(self) -> list[str]:
@@ -117,6 +145,17 @@ def common_size(series: Iterable[Series]) -> CommonSize | None:
 
     best = max(sizes, key=share)
     return CommonSize(best, sizes[best], tuple(one for one in series if one.at(best) is None))
+
+
+def paper_size(series: Iterable[Series]) -> CommonSize | None:
+    """3000x3000 where any series was measured there, else the size of :func:`common_size`."""
+    series = tuple(series)
+    if not any(one.at(PAPER_SIZE) for one in series):
+        return common_size(series)
+    megapixels = PAPER_SIZE[0] * PAPER_SIZE[1] / 1e6
+    return CommonSize(
+        PAPER_SIZE, megapixels, tuple(one for one in series if not one.at(PAPER_SIZE))
+    )
 
 
 def peak_counter(record: Record) -> str | None:
@@ -156,7 +195,7 @@ def ratio(numerator: float | None, denominator: float | None) -> float | None:
     return numerator / denominator
 
 
-def next_size(one: Series) -> Record | None:
+def next_size(one: Series) -> RunRecord | None:
     """The first cell beyond the largest that was measured: what stopped the series."""
     pixels = one.ok[-1].width * one.ok[-1].height if one.ok else 0
     return next(

@@ -2,29 +2,34 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from itertools import cycle
 from pathlib import Path
-from textwrap import wrap
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
+import numpy as np
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
-from matplotlib.legend import Legend
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+    ScalarFormatter,
+)
 from matplotlib.transforms import Bbox
 
+from reports.lettering import FONT, paragraph, text_width, wrapped
+
 COLUMN = 3.5
-"""Width in inches of one column of a paper."""
+"""Width in inches of one column of a paper, as of IEEE's; CVF's is 3.25 and ACM's 3.33."""
 PAGE = 7.16
-"""Width in inches of two columns."""
-FONT = "DejaVu Sans"
-"""The font that comes with matplotlib, so that a figure is the same on every machine."""
+"""Width in inches of two columns, as of IEEE's; CVF's are 6.875 and ACM's 7.0."""
 FORMATS = ("png", "pdf", "svg")
 GREY = "0.35"
 FAILURE = "#a11d1d"
@@ -58,6 +63,7 @@ _RC: dict[str, Any] = {
     "legend.title_fontsize": SMALL,
     "legend.frameon": False,
     "legend.handlelength": 2.4,
+    "legend.handletextpad": 0.8,
     "legend.columnspacing": 1.4,
     "legend.labelspacing": 0.35,
     "lines.linewidth": 1.1,
@@ -98,8 +104,16 @@ STATUS_MARKS: Mapping[str, Mapping[str, Any]] = {
 }
 """Line2D settings of each status that has no measurement; failures red, what was not run hollow."""
 
+_LABELLED = (
+    (2e3, (1.0,)),
+    (30.0, (1.0, 3.0)),
+    (10.0, (1.0, 2.0, 5.0)),
+    (0.0, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)),
+)
+"""Ticks of each power of ten that have a number, on axes longer than a factor."""
 # no diamond, cross or star: those mean something else
 _MARKERS = ("o", "s", "^", "v", "P", "h", "<", "p", ">")
+_LEADING = 1.35
 _BELOW: dict[str, Any] = {"loc": "lower center", "borderpad": 0.3, "borderaxespad": 0.0}
 _LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (6, 1.5, 1.5, 1.5)), (0, (10, 2)), (0, (3, 1)))
 
@@ -131,45 +145,14 @@ def line_styles(lines: Iterable[str]) -> dict[str, Any]:
     return dict(zip(dict.fromkeys(lines), cycle(_LINES), strict=False))
 
 
-def printable(text: str) -> str:
-    """``text`` with what the figures' font cannot show replaced by the replacement character."""
-    font = _font()
-    return "".join(
-        c
-        if c == "\n" or (c.isprintable() and font.get_char_index(ord(c)))
-        else "\N{REPLACEMENT CHARACTER}"
-        for c in text
-    )
-
-
-def wrapped(text: str, width: int) -> str:
-    """``text`` broken into lines of at most ``width`` characters, a model's path on its own."""
-    head, colon, tail = text.partition(":")
-    pieces = [text] if len(text) <= width or not colon else [head + colon, tail]
-    return printable("\n".join(line for piece in pieces for line in wrap(piece, width)))
-
-
-def paragraph(text: str, width: int) -> str:
-    """Running text broken into lines of at most ``width`` characters."""
-    return printable("\n".join(wrap(text, width)))
-
-
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of this size in inches, laid out by constraint."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    # at the dots of the PNG: at fewer, hinting makes text wider and higher than it will be
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=_RC["savefig.dpi"])
     FigureCanvasAgg(figure)
     engine: Any = figure.get_layout_engine()
     if engine is not None:
         engine.set(w_pad=0.03, h_pad=0.02, wspace=0.02, hspace=0.0)
-    return figure
-
-
-def message_figure(text: str) -> Figure:
-    """A figure that says why there is nothing to draw."""
-    figure = new_figure(COLUMN, 1.1)
-    figure.text(
-        0.5, 0.5, paragraph(text, 52), ha="center", va="center", color=GREY, linespacing=1.4
-    )
     return figure
 
 
@@ -183,19 +166,29 @@ def legend_below(
         if group:
             handles = [handle for handle, _ in group]
             texts = [wrapped(label, 36) for _, label in group]
-            blocks.append(_widest(figure, handles, texts, width - 0.06))
-    if note:
-        text = paragraph(note, int(width * 21))
-        blocks.append(figure.legend([], [], title=text, alignment="left", **_BELOW))
-        blocks[-1].get_title().set_color(GREY)
-    figure.draw_without_rendering()
+            columns = _columns(texts, width - 0.06)
+            blocks.append(figure.legend(handles, texts, ncols=columns, **_BELOW))
+    lines = paragraph(note, width - 0.2, SMALL) if note else ""
+    written = (lines.count("\n") + 1) * SMALL * _LEADING / 72 + 0.05 if note else 0.0
     heights = [block.get_window_extent().height / figure.dpi for block in blocks]
-    below = sum(heights)
+    below = sum(heights) + written
     total = height + below
     figure.set_size_inches(width, total)
     for index, block in enumerate(blocks):
-        block.set_bbox_to_anchor((0.5, sum(heights[index + 1 :]) / total))
+        bottom = written + sum(heights[index + 1 :])
+        block.set_bbox_to_anchor((0.5, bottom / total))
         block.set_in_layout(False)
+    if note:
+        figure.text(
+            *(0.5, 0.025 / total, lines),
+            ha="center",
+            va="bottom",
+            fontsize=SMALL,
+            color=GREY,
+            linespacing=_LEADING,
+            multialignment="left",
+            in_layout=False,
+        )
     engine: Any = figure.get_layout_engine()
     if engine is not None:
         engine.set(rect=(0, below / total, 1, 1 - below / total))
@@ -211,33 +204,44 @@ def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
     set_scale("log")
     set_limits(low, high)
     span = high / low
-    subs: tuple[float, ...] = (1.0,) if span > 2e3 else (1.0, 3.0) if span > 30 else (1.0, 2.0, 5.0)
-    if span <= 3:
-        subs = tuple(float(value) for value in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9))
-    axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=50))
-    axis.set_minor_locator(
-        LogLocator(base=10, subs=tuple(float(n) for n in range(1, 10)), numticks=50)
-        if span <= 1e5
-        else NullLocator()
-    )
+    if span <= 4:
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_minor_locator(NullLocator())
+    else:
+        subs = next(subs for least, subs in _LABELLED if span > least)
+        every = tuple(float(n) for n in range(1, 10))
+        axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=50))
+        axis.set_minor_locator(
+            LogLocator(base=10, subs=every, numticks=50) if span <= 1e5 else NullLocator()
+        )
     axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     axis.set_minor_formatter(NullFormatter())
 
 
+def linear_ticks(axis: Axis, most: int = 5) -> None:
+    """Round ticks, with a common power of ten for very small and very large values."""
+    formatter = ScalarFormatter(useOffset=False)
+    formatter.set_powerlimits((-2, 5))
+    axis.set_major_locator(MaxNLocator(most))
+    axis.set_major_formatter(formatter)
+    axis.get_offset_text().set_fontsize(SMALL)
+
+
 def plain(value: float) -> str:
-    """A tick's number without an exponent between 0.0001 and a million."""
-    if value == 0:
-        return "0"
-    if 1e-4 <= abs(value) < 1e6:
-        return f"{value:.10f}".rstrip("0").rstrip(".")[:8] if abs(value) < 1 else f"{value:,.6g}"
-    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+    """A tick's number without an exponent between 0.001 and a million."""
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        return f"{value:,.6g}"
+    mantissa, _, exponent = f"{value:.5e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """``name`` as PNG (300 dpi), PDF and SVG in ``folder``; the same bytes for the same figure."""
-    figure.draw_without_rendering()
+    engine: Any = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
     # one layout for all formats, and worked out once; its solver's last digits vary from run to run
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)
     for axes in figure.axes:
         bounds = axes.get_position(original=True).bounds
         axes.set_position(Bbox.from_bounds(*(round(value, 6) for value in bounds)))
@@ -247,18 +251,16 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def _widest(
-    figure: Figure, handles: Sequence[Artist], texts: Sequence[str], width: float
-) -> Legend:
-    """A legend of as many columns as fit ``width`` inches."""
-    for columns in range(min(len(texts), 6), 0, -1):
-        legend = figure.legend(handles, texts, ncols=columns, **_BELOW)
-        if columns == 1 or legend.get_window_extent().width / figure.dpi <= width:
-            break
-        legend.remove()
-    return legend
-
-
-@cache
-def _font() -> Any:
-    return get_font(findfont(FONT))
+def _columns(texts: Sequence[str], width: float) -> int:
+    """How many columns of a legend's entries fit ``width`` inches, at least one."""
+    size = _RC["legend.fontsize"] / 72
+    key = (_RC["legend.handlelength"] + _RC["legend.handletextpad"]) * size
+    widths = [key + text_width(text, _RC["legend.fontsize"]) for text in texts]
+    for columns in range(min(len(texts), 6), 1, -1):
+        # filled column by column, the first ones longer
+        parts = np.array_split(widths, columns)
+        gaps = (columns - 1) * _RC["legend.columnspacing"] * size
+        if sum(max(part) for part in parts) + gaps + 2 * _BELOW["borderpad"] * size <= width:
+            # no more columns than fill as many rows
+            return -(-len(texts) // -(-len(texts) // columns))
+    return 1

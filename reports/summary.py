@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bench.record import Record
-from reports.quality_figure import no_quality, trained_points
+from reports.quality_points import no_quality, trained_points
+from reports.quality_table import comparable
 from reports.results import (
     STATUS_WORDS,
     CommonSize,
@@ -16,8 +17,9 @@ from reports.results import (
     peak_memory_mb,
     ratio,
 )
-from reports.tables import message
-from reports.text import count, gigabytes, listing, markdown, megapixels, number
+from reports.runs_table import runs_sentences
+from reports.text import count, gigabytes, listing, markdown, megapixels, number, percent_of
+from reports.words import message
 
 
 def overview(results: Results) -> str:
@@ -25,6 +27,7 @@ def overview(results: Results) -> str:
     if not results.records:
         return "This run is empty: it has no record, so there is nothing to report."
     records = results.records
+    several = f"{listing([markdown(run) for run in results.runs])}: " if results.runs else ""
     models = count(len(results.models), "model")
     devices = listing(list(dict.fromkeys(record.device for record in records)))
     caps = sorted({record.memory_cap_mb for record in records if record.memory_cap_mb})
@@ -36,17 +39,21 @@ def overview(results: Results) -> str:
         if ends[status]
     ]
     cells = count(len(records), "record")
-    return f"{cells} of {models} on {markdown(devices)}{under}: {listing(words)}."
+    return f"{several}{cells} of {models} on {markdown(devices)}{under}: {listing(words)}."
 
 
 def findings(results: Results) -> list[tuple[str, list[str]]]:
-    """Headings and the sentences under each; those without anything to say are left out."""
+    """Headings and the sentences under each, the largest facts first.
+
+    Those without anything to say are left out.
+    """
     common = common_size(results.performance)
     sections = [
-        ("How far each model goes", [_reach(one) for one in results.performance]),
-        ("Cost", _costs(results, common)),
+        ("Runs against each other", runs_sentences(results)),
         ("Against ratio 1", _reductions(results, common)),
+        ("Cost", _costs(results, common)),
         ("Quality", _quality(results)),
+        ("How far each model goes", [_reach(one) for one in results.performance]),
         ("What was not measured", _failures(results)),
         ("Read with care", _caveats(results)),
     ]
@@ -112,7 +119,8 @@ def _ends(
 
 
 def _reductions(results: Results, common: CommonSize | None) -> list[str]:
-    sentences = []
+    """The largest speed-up first."""
+    sentences: list[tuple[float, str]] = []
     for one in results.performance:
         reference = baseline(one, results.performance)
         here = one.at(common.size) if common else None
@@ -120,30 +128,25 @@ def _reductions(results: Results, common: CommonSize | None) -> list[str]:
         if reference is None or here is None or there is None:
             continue
         found = []
-        if speed := ratio(there.latency_ms, here.latency_ms):
+        speed = ratio(there.latency_ms, here.latency_ms)
+        if speed:
             found.append(
                 f"{number(speed)} times as fast"
                 if speed >= 1
                 else f"{number(1 / speed)} times as long a pass"
             )
         if memory := ratio(peak_memory_mb(there), peak_memory_mb(here)):
-            found.append(f"{_percent(memory)} of its peak memory")
+            found.append(f"{percent_of(memory)} of its peak memory")
         if parameters := ratio(there.parameters, here.parameters):
-            found.append(f"{_percent(parameters)} of its parameters")
+            found.append(f"{percent_of(parameters)} of its parameters")
         if len(one.ok) and reference.ok:
             reach = one.ok[-1].megapixels / reference.ok[-1].megapixels
             if reach > 1:
                 found.append(f"{number(reach)} times the pixels at the most")
         if found:
-            sentences.append(
-                f"{_name(one)} against {_name(reference)} at {megapixels(here.megapixels)}: "
-                f"{listing(found)}."
-            )
-    return sentences
-
-
-def _percent(times: float) -> str:
-    return f"{number(100 / times)} %"
+            sentence = f"{_name(one)} against {_name(reference)} at {megapixels(here.megapixels)}"
+            sentences.append((speed or 0.0, f"{sentence}: {listing(found)}."))
+    return [sentence for _, sentence in sorted(sentences, key=lambda pair: -pair[0])]
 
 
 def _quality(results: Results) -> list[str]:
@@ -151,6 +154,12 @@ def _quality(results: Results) -> list[str]:
     if not points:
         return [markdown(no_quality(results))] if results.records else []
     sentences = []
+    compares = len({comparable(point.record) for point in points}) == 1
+    if not compares:
+        sentences.append(
+            "Models were measured at different sizes, on different reference networks or image "
+            "pairs: no best is named."
+        )
     for metric, words in (
         ("style_loss", "style loss"),
         ("content_loss", "content loss"),
@@ -161,7 +170,7 @@ def _quality(results: Results) -> list[str]:
             for point in points
             if (value := getattr(point.record, metric)) is not None
         ]
-        if not valued:
+        if not valued or not compares:
             continue
         (low, best), (high, worst) = _ends(valued)
         sentences.append(

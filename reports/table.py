@@ -1,27 +1,73 @@
-"""A table of a report: once as CSV (full names, plain numbers) and once as Markdown."""
+"""A table of a report: its rows as numbers, and what of them is shown and how it is marked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, Literal
 
 import pandas as pd
 
-from bench.record import Record
+from bench.quality.metric import Better
 from reports.text import DASH, markdown, number
 
 Row = Mapping[str, Any]
+Kind = Literal["number", "whole", "truth", "text"]
+"""Type of a column in Parquet: float64, int64, boolean, text."""
+Rank = Literal["best", "second"]
+
+
+class Mark(Enum):
+    """A footnote on a cell: its sign and its words."""
+
+    RANDOM = (
+        "†",
+        "random weights: speed and memory are those of the network, pictures mean nothing",
+    )
+    PREDICTED = ("‡", "predicted from other cells, not measured")
+    FAILED = ("§", "not measured, as the cell ended so")
+    ELSEWHERE = ("*", "at the largest size at which both were measured, a smaller one")
+
+    @property
+    def sign(self) -> str:
+        """One character, to stand behind the cell."""
+        return str(self.value[0])
+
+    @property
+    def words(self) -> str:
+        """What it means."""
+        return str(self.value[1])
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its name in the CSV and, where it is in the Markdown table, its heading there."""
+    """A column: its name in CSV and Parquet and, where people see it, its heading there."""
 
     key: str
     heading: str | None = None
+    """With the unit; without a heading the column is in the CSV and in the Parquet file only."""
     text: Callable[[Row], str] | None = None
-    """The cell in Markdown, unescaped; by default the value, numbers to three digits."""
+    """The cell for people, unescaped; by default the value, numbers to three digits."""
     always: bool = False
-    """Whether it stays in the Markdown table when no row has a value."""
+    """Whether people see it when no row has a value."""
+    absent: Callable[[Row], str | None] | None = None
+    """What stands for a value that is not there; a dash by default."""
+    better: Better = "none"
+    """Which way is better: the best and the second best value of a group are marked."""
+    mark: Callable[[Row], Mark | None] | None = None
+    """The footnote on a cell."""
+    kind: Kind | None = None
+    """For Parquet; by default that of the record's field of this name, else that of the values."""
+    paper: bool = True
+    """Whether it is in the LaTeX table, which has no room for long texts."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A cell as people see it, unescaped."""
+
+    text: str
+    rank: Rank | None = None
+    mark: Mark | None = None
 
 
 @dataclass(frozen=True)
@@ -31,10 +77,16 @@ class Table:
     name: str
     title: str
     note: str
-    """What the columns mean, in a sentence or two of Markdown; may be empty."""
+    """What the columns mean, in a sentence or two of plain text; may be empty."""
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     if_empty: str
+    group: Callable[[Row], Hashable] = lambda row: None
+    """Which rows compare with each other: best and second best are marked among those."""
+    block: Callable[[Row], Hashable] = lambda row: None
+    """Rows of equal value that follow each other belong together to the eye."""
+    long: bool = False
+    """For programs alone, in CSV and Parquet: too long or too wide to read."""
 
     def csv(self) -> str:
         """Comma-separated values: one header row, numbers to six digits, nothing for a null."""
@@ -46,59 +98,115 @@ class Table:
         return text
 
     def markdown(self) -> str:
-        """A pipe table; the sentence ``if_empty`` without rows."""
+        """A pipe table and its footnotes; the sentence ``if_empty`` without rows."""
         if not self.rows:
             return f"{self.if_empty}\n"
-        shown = [
+        shown = self.shown_columns
+        cells = self.cells(shown)
+        frame = pd.DataFrame(
+            [[_markdown_cell(cell) for cell in row] for row in cells],
+            columns=[markdown(str(column.heading)) for column in shown],
+        )
+        text = frame.to_markdown(
+            index=False,
+            disable_numparse=True,
+            colalign=["right" if self.numeric(c) else "left" for c in shown],
+        )
+        notes = [f"{markdown(mark.sign)} {mark.words}" for mark in footnotes(cells)]
+        words = {"best": "**best**", "second": "<ins>second best</ins>"}
+        notes += [word for rank, word in words.items() if rank in ranks(cells)]
+        return f"{text}\n" + (f"\n{'; '.join(notes)}.\n" if notes else "")
+
+    @property
+    def shown_columns(self) -> tuple[Column, ...]:
+        """The columns that people see."""
+        return tuple(
             column
             for column in self.columns
             if column.heading
-            and (column.always or any(row.get(column.key) is not None for row in self.rows))
-        ]
-        cells = [[markdown(_shown(column, row)) for column in shown] for row in self.rows]
-        frame = pd.DataFrame(cells, columns=[markdown(str(c.heading)) for c in shown])
-        right = [
-            all(isinstance(row.get(c.key), int | float | None) for row in self.rows) for c in shown
-        ]
-        text = frame.to_markdown(
-            index=False, disable_numparse=True, colalign=["right" if r else "left" for r in right]
-        )
-        return f"{text}\n"
-
-
-def identity_columns(records: Sequence[Record]) -> tuple[Column, ...]:
-    """What tells records apart; in Markdown, of the settings, only those that vary."""
-
-    def heading(key: str, text: str) -> str | None:
-        return text if len({getattr(record, key) for record in records}) > 1 else None
-
-    return (
-        Column("model", "Model", lambda row: row["short"]),
-        Column("execution", "Execution"),
-        Column("precision", "Precision"),
-        *(
-            Column(key, heading(key, text))
-            for key, text in (
-                ("device", "Device"),
-                ("alpha", "Alpha"),
-                ("seed", "Seed"),
-                ("threads", "Threads"),
-                ("style_width", "Style width (px)"),
-                ("style_height", "Style height (px)"),
+            and (
+                column.always
+                or any(
+                    row.get(column.key) is not None or (column.absent and column.absent(row))
+                    for row in self.rows
+                )
             )
-        ),
-    )
+        )
+
+    def numeric(self, column: Column) -> bool:
+        """Whether a column has numbers only, which are set to the right."""
+        return all(isinstance(row.get(column.key), int | float | None) for row in self.rows)
+
+    def cells(self, columns: Sequence[Column]) -> list[list[Shown]]:
+        """Of each row the cells of these columns as people see them."""
+        ranked = [self._ranks(column) for column in columns]
+        return [
+            [
+                Shown(
+                    _text(column, row),
+                    ranked[position][index],
+                    column.mark(row) if column.mark else None,
+                )
+                for position, column in enumerate(columns)
+            ]
+            for index, row in enumerate(self.rows)
+        ]
+
+    def _ranks(self, column: Column) -> list[Rank | None]:
+        """Best and second best of each group, ties of what is shown included.
+
+        A group of one value, or of values that are all alike, has no best; of two values it has
+        no second.
+        """
+        found: list[Rank | None] = [None] * len(self.rows)
+        if column.better == "none":
+            return found
+        groups: dict[Hashable, dict[int, float]] = {}
+        for index, row in enumerate(self.rows):
+            value = row.get(column.key)
+            if value is not None and value == value:
+                groups.setdefault(self.group(row), {})[index] = float(f"{value:.3g}")
+        for values in groups.values():
+            order = sorted(set(values.values()), reverse=column.better == "higher")
+            if len(order) < 2:
+                continue
+            for index, value in values.items():
+                if value == order[0]:
+                    found[index] = "best"
+                elif value == order[1] and len(order) > 2:
+                    found[index] = "second"
+        return found
 
 
-def _shown(column: Column, row: Row) -> str:
+def footnotes(cells: Sequence[Sequence[Shown]]) -> list[Mark]:
+    """The marks on these cells, each once, in their fixed order."""
+    used = {cell.mark for row in cells for cell in row}
+    return [mark for mark in Mark if mark in used]
+
+
+def ranks(cells: Sequence[Sequence[Shown]]) -> set[Rank]:
+    """Whether a best, and whether a second best, is marked in these cells."""
+    return {cell.rank for row in cells for cell in row if cell.rank}
+
+
+def _text(column: Column, row: Row) -> str:
     value = row.get(column.key)
     if value is None:
-        return DASH
+        return (column.absent(row) if column.absent else None) or DASH
     if column.text:
         return column.text(row)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, int):
         return str(value)
     return number(value) if isinstance(value, float) else str(value)
+
+
+def _markdown_cell(cell: Shown) -> str:
+    text = markdown(cell.text)
+    if cell.rank:
+        text = f"**{text}**" if cell.rank == "best" else f"<ins>{text}</ins>"
+    return f"{text} {markdown(cell.mark.sign)}" if cell.mark else text
 
 
 def _csv_value(value: Any) -> Any:

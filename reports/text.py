@@ -1,8 +1,11 @@
 """Numbers, sizes and foreign text, as the report prints them."""
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+
+from distill.models import short_names as short_names
 
 DASH = "–"
 
@@ -12,8 +15,10 @@ def number(value: float | None, *, digits: int = 3) -> str:
 
     From 1000 up whole numbers with a comma between thousands; below 0.001 an exponent.
     """
-    if value is None:
+    if value is None or math.isnan(value):
         return DASH
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
     if value == 0:
         return "0"
     rounded = float(f"{value:.{digits}g}")
@@ -38,6 +43,43 @@ def interval(value: float | None, low: float | None, high: float | None) -> str:
         return f"{number(value)} [{number(low)}, {number(high)}]"
     places = decimals(float(f"{value:.3g}"))
     return f"{value:,.{places}f} [{low:,.{places}f}, {high:,.{places}f}]"
+
+
+def plus_minus(value: float, half: float | None) -> str:
+    """``18.0 ± 0.3``: an uncertainty of at most two digits, the value with the same decimals.
+
+    The value keeps at most five significant digits; an uncertainty that is cut by that is rounded
+    up, so that it never reads as none. Without an uncertainty the value alone.
+    """
+    if half is None or not math.isfinite(half) or not math.isfinite(value):
+        return number(value)
+    if 0 < abs(value) < 1e-3:
+        return f"{number(value)} ± {number(half, digits=2)}"
+    finest = decimals(value, digits=5) if value else 5
+    places = min(decimals(half, digits=2), finest) if half else min(decimals(value or 1.0), finest)
+    cut = half > 0 and decimals(half, digits=2) > places
+    shown = math.ceil(half * 10.0**places) / 10.0**places if cut else half
+    return f"{value:,.{places}f} ± {shown:,.{places}f}"
+
+
+def approximately(value: float) -> str:
+    """A prediction: ``≈ 157,000``, with three significant digits and no more."""
+    return f"≈ {number(float(f'{value:.3g}'))}"
+
+
+def uncertain(value: float | None, low: float | None, high: float | None) -> str:
+    """``value ± half`` where the interval is symmetric, else ``value [low, high]``."""
+    if value is None or low is None or high is None:
+        return number(value)
+    below, above = value - low, high - value
+    if abs(above - below) <= 0.02 * max(abs(above), abs(below)):
+        return plus_minus(value, (above + below) / 2)
+    return interval(value, low, high)
+
+
+def percent_of(times: float) -> str:
+    """What is left of something that was reduced this many times: ``25.0 %`` for 4."""
+    return f"{number(100 / times)} %"
 
 
 def megapixels(value: float) -> str:
@@ -75,32 +117,6 @@ def markdown(text: str) -> str:
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
 
 
-def short_names(models: Sequence[str]) -> dict[str, str]:
-    """Model names with the folders of a ``:PATH`` suffix left out, as far as they stay distinct.
-
-    ``wct-vgg19-16x:/a/b/weights`` becomes ``wct-vgg19-16x:weights``, or ``...:b/weights`` where
-    another model of ``models`` would have the same short name.
-    """
-    names: dict[str, str] = {}
-    for model in dict.fromkeys(models):
-        others = [other for other in models if other != model]
-        depth = 1
-        while _tail(model, depth) != model and any(
-            _tail(model, depth) == _tail(other, depth) for other in others
-        ):
-            depth += 1
-        names[model] = _tail(model, depth)
-    return names
-
-
 def image_name(name: str) -> str:
     """The file name of an image path; a built-in's name as it is."""
     return PurePosixPath(name.replace("\\", "/")).name or name
-
-
-def _tail(model: str, depth: int) -> str:
-    stem, colon, path = model.partition(":")
-    parts = [part for part in path.replace("\\", "/").split("/") if part]
-    if not colon or not parts or len(parts) < depth:
-        return model
-    return f"{stem}:{'/'.join(parts[-depth:])}"

@@ -17,7 +17,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from distill.command_line import run_app
 from distill.errors import UserError
-from reports.style import PAGE, legend_below, looks, new_figure, paper_style, plain, printable, save
+from reports.lettering import printable
+from reports.style import PAGE, legend_below, looks, new_figure, paper_style, plain, save
 
 SMOOTHING = 9
 """Windows of the log whose median is drawn; the single ones stand pale behind it."""
@@ -54,15 +55,25 @@ def draw(folders: list[Path], out: Path, name: str = "curves") -> list[Path]:
     with paper_style():
         figure = new_figure(PAGE, 1.75 * rows)
         stages = sorted({network.partition("-")[0] for logs in models.values() for network in logs})
-        colours = {stage: look.colour for stage, look in looks(stages).items()}
+        look = looks(stages)
         for index, (model, logs) in enumerate(models.items()):
             axes = figure.add_subplot(rows, min(COLUMNS, len(models)), index + 1)
             for network, log in logs.items():
                 stage, _, role = network.partition("-")
                 middle = log["loss"].rolling(SMOOTHING, center=True, min_periods=1).median()
                 thousands = log["images"] / 1000
-                axes.plot(thousands, log["loss"], color=colours[stage], alpha=0.2, linewidth=0.5)
-                axes.plot(thousands, middle, color=colours[stage], linestyle=ROLES.get(role, "-"))
+                colour, marker = look[stage]
+                axes.plot(thousands, log["loss"], color=colour, alpha=0.2, linewidth=0.5)
+                axes.plot(
+                    *(thousands, middle),
+                    color=colour,
+                    linestyle=ROLES.get(role, "-"),
+                    marker=marker,
+                    # of its own for each, so that markers of near lines do not hide each other
+                    markevery=(0.04 + 0.03 * stages.index(stage), 0.22),
+                    markeredgecolor="white",
+                    markeredgewidth=0.3,
+                )
             axes.set_yscale("log")
             low, high = axes.get_ylim()
             subs = (1.0, 3.0) if high / low > 30 else (1.0, 2.0, 3.0, 5.0, 7.0)
@@ -74,8 +85,8 @@ def draw(folders: list[Path], out: Path, name: str = "curves") -> list[Path]:
             if index % COLUMNS == 0:
                 axes.set_ylabel("weighted loss of the recipe")
         lines: list[tuple[Artist, str]] = [
-            (Line2D([], [], color=colour), stage.replace("stage", "relu") + "_1")
-            for stage, colour in colours.items()
+            (Line2D([], [], color=colour, marker=marker), stage.replace("stage", "relu") + "_1")
+            for stage, (colour, marker) in look.items()
         ]
         found = {network.partition("-")[2] for logs in models.values() for network in logs}
         kinds: list[tuple[Artist, str]] = [

@@ -84,6 +84,15 @@ def test_grey_and_transparent_images_become_rgb(tmp_path: Path) -> None:
     assert [images.open(i).mode for i in range(2)] == ["RGB", "RGB"]
 
 
+def test_pixels_are_what_every_reader_sees(tmp_path: Path) -> None:
+    clear = np.array([[[255, 0, 0, 0], [255, 0, 0, 255]]], np.uint8)
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)).save(tmp_path / "deep.png")
+    over, grey = (np.asarray(list_images([tmp_path]).open(i)) for i in range(2))
+    assert over.tolist() == [[[255, 255, 255], [255, 0, 0]]]
+    assert grey[0, :, 0].tolist() == [0, 128, 255]
+
+
 @pytest.mark.parametrize("size", [(80, 60), (60, 80), (48, 200), (16, 16), (17, 16)])
 def test_crops_lie_inside_whatever_the_shape(tmp_path: Path, size: tuple[int, int]) -> None:
     # One plain colour: a crop that left the image would bring in black.

@@ -33,6 +33,7 @@ from bench.quality.set_metrics import NETWORKS, SET_METRICS, NetworkFacts
 from bench.quality.set_networks import SetNetwork
 from bench.quality.set_plugins import SET_METRICS as PLUGINS
 from bench.units import Size
+from distill import weights
 from distill.weights import load_named, sha256
 
 
@@ -506,7 +507,7 @@ def test_a_download_that_is_never_answered_is_given_up(sets, no_cache, monkeypat
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/weights.pth"
         monkeypatch.setattr(set_networks, "INCEPTION_URL", url)
-        monkeypatch.setattr(set_networks, "NETWORK_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(weights, "NETWORK_TIMEOUT_S", 0.2)
         result = evaluate_sets(*sets, metrics=["kid"], inception="download")["kid"]
     assert "must be downloaded, and that failed (timed out)" in result.absent
     assert socket.getdefaulttimeout() is None

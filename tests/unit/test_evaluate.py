@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 
 from distill.cascades import convert_published, load_cascade, own_files
 from distill.command_line import run_app
+from distill.devices import resolve_device
 from distill.errors import EnvironmentUnfitError, UserError
 from distill.evaluation.candidates import find_candidates
 from distill.evaluation.command import evaluate as evaluate_command
-from distill.evaluation.measure import Evaluation, Settings, evaluate, psnr, resolve_device, square
+from distill.evaluation.measure import Evaluation, Settings, evaluate, psnr, square
 from distill.evaluation.summary import COLUMNS, mean_interval, model_table, ratio_interval
 from distill.header import Header, save_network
 from distill.inference import Layout

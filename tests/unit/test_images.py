@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import bench.image_specs
-import bench.images
 from bench.errors import UserError
 from bench.image_specs import (
     BUILTIN_CONTENTS,
@@ -24,9 +23,11 @@ from bench.image_specs import (
     upscale_factor,
 )
 from bench.image_tensors import load_tensor, to_uint8
-from bench.images import check_writable, cover, image_size, read_image, resize, write_image
+from bench.images import cover, image_size, read_image, resize
 from bench.scenes import Scene
 from bench.units import Size
+from distill import image_files
+from distill.image_files import check_writable, write_picture
 
 
 @pytest.fixture
@@ -199,7 +200,7 @@ def test_pillows_limit_of_size_does_not_apply(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # 600 px are beyond twice that: refused
     np.testing.assert_array_equal(read_image(path), picture)
     assert Image.MAX_IMAGE_PIXELS == 100
-    monkeypatch.setattr(bench.images, "MAX_READ_PIXELS", 599)
+    monkeypatch.setattr(image_files, "MAX_READ_PIXELS", 599)
     with pytest.raises(UserError) as error:
         read_image(path)
     assert "30x20" in problem(error)
@@ -265,14 +266,14 @@ def test_damaged_bytes_never_end_in_a_traceback(
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.tiff", "A.PNG"])
 def test_lossless_round_trip(tmp_path: Path, picture: np.ndarray, name: str) -> None:
-    write_image(tmp_path / name, picture)
+    write_picture(tmp_path / name, picture)
     np.testing.assert_array_equal(read_image(tmp_path / name), picture)
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.jpeg", "a.webp"])
 def test_lossy_round_trip_stays_near(tmp_path: Path, picture: np.ndarray, name: str) -> None:
-    write_image(tmp_path / name, picture)
+    write_picture(tmp_path / name, picture)
     assert np.abs(read_image(tmp_path / name).astype(int) - picture).mean() < 6
 
 
@@ -290,7 +291,7 @@ def test_what_cannot_be_written(
     tmp_path: Path, name: str, shape: tuple[int, ...], words: str
 ) -> None:
     with pytest.raises(UserError) as error:
-        write_image(tmp_path / name, np.zeros(shape, dtype=np.uint8))
+        write_picture(tmp_path / name, np.zeros(shape, dtype=np.uint8))
     assert words in problem(error)
     assert not list(tmp_path.iterdir())
     with pytest.raises(UserError):
@@ -301,7 +302,7 @@ def test_a_failed_write_leaves_the_old_file(
     tmp_path: Path, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.png"
-    write_image(path, picture)
+    write_picture(path, picture)
 
     def full(self: Image.Image, file: io.BufferedWriter, **_: object) -> None:
         file.write(b"half")
@@ -309,7 +310,7 @@ def test_a_failed_write_leaves_the_old_file(
 
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(UserError) as error:
-        write_image(path, picture[::-1])
+        write_picture(path, picture[::-1])
     assert "No space left" in problem(error)
     np.testing.assert_array_equal(read_image(path), picture)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
@@ -438,7 +439,7 @@ def test_a_scene_fills_the_tensor_strip_by_strip() -> None:
 
 def test_loading_a_file(tmp_path: Path, picture: np.ndarray) -> None:
     path = str(tmp_path / "a.png")
-    write_image(path, picture)
+    write_picture(path, picture)
     plain = load_tensor(path, None, role="style")
     assert plain.shape == (1, 3, 20, 30)
     np.testing.assert_array_equal(plain[0].permute(1, 2, 0), picture / np.float32(255))
@@ -450,7 +451,7 @@ def test_loading_a_file(tmp_path: Path, picture: np.ndarray) -> None:
 
 def test_upscale_factor(tmp_path: Path, picture: np.ndarray) -> None:
     path = str(tmp_path / "a.png")
-    write_image(path, picture)
+    write_picture(path, picture)
     assert upscale_factor(path, None) == 1
     assert upscale_factor(path, Size(30, 20)) == 1
     assert upscale_factor(path, Size(10, 10)) == 1

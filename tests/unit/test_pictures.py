@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from distill.errors import UserError
-from distill.pictures import check_writable, picture_size, read_rgb, save_rgb
+from distill.image_files import check_writable, picture_size
+from distill.pictures import read_rgb, save_rgb
 
 
 @given(height=st.integers(1, 9), width=st.integers(1, 9), seed=st.integers(0, 99))
@@ -93,7 +94,7 @@ def test_what_cannot_be_read_is_named_in_one_line(make, says, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("x.pgn", "did you mean '.png'?"), ("x", "ends in"), ("none/x.png", "there is no folder")],
+    [("x.pgn", "did you mean '.png'?"), ("x", "ends in"), ("none/x.png", "no such folder")],
 )
 def test_an_output_that_cannot_be_written_is_refused_before(name, says, tmp_path):
     with pytest.raises(UserError, match=says.replace("?", r"\?")):

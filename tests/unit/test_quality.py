@@ -267,6 +267,8 @@ def test_evaluation_gives_pictures_values_and_means(tmp_path, random_backbone):
     record = Record(**draft_fields(cell), **fields, status="ok")
     assert record.quality_network == "vgg16-normalised"
     assert record.quality_pairs == 3
+    assert record.metrics_s is not None
+    assert record.metrics_s > 0
     assert record.metrics_absent is None
     assert record.quality_definitions is not None
     assert list(record.quality_definitions) == ["content_loss", "style_loss", "lpips"]

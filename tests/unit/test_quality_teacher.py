@@ -24,7 +24,7 @@ PAIR = ("builtin:chelsea", "builtin")
 @pytest.fixture
 def model(tmp_path) -> str:
     """A model with a folder of weights, as a teacher has to be."""
-    return with_weights("adain-vgg16-64x", tmp_path / "weights", seed=1)
+    return with_weights("adain-vgg16-32x", tmp_path / "weights", seed=1)
 
 
 def with_weights(name: str, folder: Path, *, seed: int) -> str:
@@ -41,7 +41,7 @@ def quality_cell(teacher: str | None, **fields: object) -> Cell:
     return Cell(
         **{
             "kind": "quality",
-            "model": "adain-vgg16-64x",
+            "model": "adain-vgg16-32x",
             "execution": "whole",
             "precision": "fp32",
             "device": "cpu",
@@ -74,7 +74,7 @@ def quality_cell(teacher: str | None, **fields: object) -> Cell:
 
 @pytest.fixture(scope="module")
 def student():
-    return load_stylizer("adain-vgg16-64x")
+    return load_stylizer("adain-vgg16-32x")
 
 
 def plain_output(model: str, cell: Cell) -> torch.Tensor:
@@ -153,7 +153,7 @@ def test_a_model_is_not_its_own_teacher(model, tmp_path):
 
 
 def test_too_little_memory_for_the_teacher_is_a_reason(model, tmp_path):
-    stylizer = load_stylizer("adain-vgg16-64x", memory_bytes=10**6)
+    stylizer = load_stylizer("adain-vgg16-32x", memory_bytes=10**6)
     teacher = Teacher(quality_cell(model), stylizer, tmp_path / "teacher")
     with pytest.raises(UserError, match="at the least"):
         teacher.prepare([PAIR])
@@ -173,7 +173,7 @@ def test_arithmetic_stays_as_the_student_s(student, model, tmp_path):
 def test_evaluation_compares_with_it(student, model, tmp_path):
     cell = quality_cell(model)
     fields = evaluate_quality(student, cell, tmp_path / "images")
-    ours, theirs = plain_output("adain-vgg16-64x", cell), plain_output(model, cell)
+    ours, theirs = plain_output("adain-vgg16-32x", cell), plain_output(model, cell)
     error = (ours - theirs).double().square().mean().item()
     assert fields["psnr_teacher"] == pytest.approx(-10 * np.log10(error), abs=1e-3)
     assert fields["quality_teacher"] == model

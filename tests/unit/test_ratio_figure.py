@@ -12,7 +12,7 @@ from bench.cli import app
 from bench.errors import UserError
 from distill.command_line import run_app
 from distill.evaluation.summary import COLUMNS
-from reports.ratio_figure import PANELS, marks, ratio_figure, read_table
+from reports.ratio_figure import PANELS, marks, ratio_figure, read_table, write_ratio_figure
 from reports.style import paper_style
 
 VALUES = dict(zip(PANELS, (20.0, 1.1, 1.05, 0.2), strict=True))
@@ -60,7 +60,9 @@ def texts(figure: Figure) -> str:
 
 def drawn(*rows: dict[str, Any]) -> Figure:
     with paper_style():
-        return ratio_figure(table(*rows))
+        figure = ratio_figure(table(*rows))
+    assert figure is not None
+    return figure
 
 
 def test_a_panel_for_each_quality_with_the_teacher_as_a_line():
@@ -122,7 +124,30 @@ def test_what_was_not_measured_is_left_out_or_said():
     assert "teacher" not in texts(figure)
     random = row("r", 4, "", weights="random", **dict.fromkeys(PANELS))
     assert "1 model with random weights left out" in texts(drawn(TEACHER, row("a", 4, "x"), random))
-    assert "no model of this table has trained weights" in texts(drawn(random))
+
+
+def test_a_kind_without_a_student_has_no_row_of_panels():
+    alone = row("teacher of adain", 1, "teacher", method="adain", teacher="teacher of adain")
+    figure = drawn(TEACHER, row("a", 4, "fitnet"), alone)
+    assert len(figure.axes) == 4
+    assert "AdaIN" not in texts(figure)
+
+
+def test_a_table_without_a_trained_student_is_refused(tmp_path):
+    random = row("r", 4, "", weights="random", **dict.fromkeys(PANELS))
+    table(TEACHER, random).to_csv(tmp_path / "evaluate.csv", index=False)
+    with pytest.raises(UserError, match=r"evaluate\.csv: there is nothing to draw"):
+        write_ratio_figure(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["evaluate.csv"]
+
+
+def test_bars_are_explained_as_far_as_there_are_any():
+    several = [row(f"p{i}", 16, "pruned", group="g") for i in range(2)]
+    assert "Bars: 95 % bootstrap" in texts(drawn(TEACHER, row("a", 4, "pruned")))
+    both = texts(drawn(TEACHER, row("a", 4, "pruned"), *several))
+    assert "Bars without caps: 95 % bootstrap" in both
+    none = {f"{key}{end}": None for key in PANELS for end in ("_low", "_high")}
+    assert "Bars" not in texts(drawn(TEACHER, row("a", 4, "pruned", **none)))
 
 
 def test_bench_report_draws_it_beside_the_table(tmp_path: Path, capsys):

@@ -23,9 +23,10 @@ from reports.report import write_report
 
 ODD = "wct-vgg16-16x:/x/$we|ird_名_^2$"
 LINKED = "wct-vgg16-16x:/y/b [x](y) \x1b[31mred\n`_"
-TABLES = {"tables/preference_proxy.csv", "tables/preference_proxy.md"}
+TABLES = {f"tables/preference_proxy.{suffix}" for suffix in ("csv", "md", "tex")}
+FORMATS = ("csv", "md", "latex")
 FIGURES = {f"figures/preference_proxy.{suffix}" for suffix in ("png", "pdf", "svg")}
-HEADING = "## Preference (a proxy)"
+HEADING = "<summary>Preference (a proxy)</summary>"
 
 
 def cell(model: str, style: float = 1.0, content: float = 1.0, **fields: Any) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def elsewhere(record: dict[str, Any]) -> dict[str, Any]:
 def report(folder: Path, records: list[dict[str, Any]]) -> tuple[set[str], str]:
     """Names of the files that a report writes about preferences, and its text."""
     pictures(folder, records)
-    paths = write_report(folder, frame(records), {}, {"name": "x"})
+    paths = write_report(folder, frame(records), {}, {"name": "x"}, formats=FORMATS)
     names = {str(path.relative_to(folder)) for path in paths}
     return {name for name in names if "preference" in name}, (folder / "report.md").read_text(
         "utf-8"
@@ -61,7 +62,7 @@ def report(folder: Path, records: list[dict[str, Any]]) -> tuple[set[str], str]:
 
 
 def section(text: str) -> str:
-    return text[text.index(HEADING) :].split("\n## ")[0]
+    return text[text.index(HEADING) :].split("</details>")[0]
 
 
 def run_folder(folder: Path, records: list[dict[str, Any]]) -> str:
@@ -76,6 +77,12 @@ def run_folder(folder: Path, records: list[dict[str, Any]]) -> str:
 
 def proxy_command(*arguments: str) -> int:
     return run_app(app, "bench", ["study", "proxy", *arguments])
+
+
+@pytest.fixture(autouse=True)
+def no_other_figures(monkeypatch):
+    """Reports without the figures that are not about preferences: they take seconds to draw."""
+    monkeypatch.setattr("reports.report.write_figures", lambda results, run_dir: [])
 
 
 TWO = (cell("wct-vgg16-1x"), cell("wct-vgg16-16x", 3.0, 2.0))
@@ -166,7 +173,7 @@ def test_what_is_left_out_is_said():
     ]
     found = proxy_study(read_results(frame(records)))
     assert found is not None
-    text = "\n".join(found.markdown())
+    text = " ".join(found.sentences)
     assert "3 methods on 3 image pairs" in text
     assert "Left out: adain-vgg16-1x: no picture with a finite" in text
     assert "Left out: 1 picture of adain-vgg16-16x: no finite" in text

@@ -19,9 +19,11 @@ from reports_data import quality as quality_cell
 
 from reports.figures import write_figures
 from reports.picture_grid import picture_figure
-from reports.quality_figure import no_quality, pareto, trained_points
+from reports.proxy_study import proxy_study
+from reports.quality_points import no_quality, pareto, trained_points
 from reports.reading import read_results
-from reports.report import report_text, write_report
+from reports.report import write_report
+from reports.report_text import Written, environment_text, report_text
 from reports.style import paper_style
 from reports.sweep_figures import latency_figure, memory_figure
 from reports.tables import all_tables
@@ -41,15 +43,22 @@ RUNS: dict[str, list[dict[str, Any]]] = {
     "random": [r for r in cpu_run() if r["weights"] == "random"],
     "odd name": [cell(ODD, size) for size in SIZES.values()] + [quality_cell(ODD)],
 }
-PROXY = {
-    *(f"tables/preference_proxy.{s}" for s in ("csv", "md")),
-    *(f"figures/preference_proxy.{s}" for s in ("png", "pdf", "svg")),
+SUFFIXES = ("csv", "md", "parquet", "tex")
+TABLES = {
+    *(f"tables/{t}.{s}" for t in ("models", "quality", "sweep", "failures") for s in SUFFIXES),
+    *(f"tables/{t}.{s}" for t in ("records", "pairs") for s in ("csv", "parquet")),
+    "tables/all.tex",
 }
+PROXY = {f"tables/preference_proxy.{s}" for s in SUFFIXES}
 
 
-def text_of(records: list[dict[str, Any]]) -> str:
+def text_of(records: list[dict[str, Any]], **environment: Any) -> str:
     results = read_results(frame(records))
-    return report_text(results, all_tables(results), {"gpu": None}, {"name": "a_run"})
+    written = Written(("md", "csv"), {"memory": "Memory"})
+    tables = all_tables(results)
+    return report_text(
+        results, tables, environment, {"name": "a_run"}, proxy_study(results), written
+    )
 
 
 def drawn(figure: Any) -> list[str]:
@@ -64,22 +73,39 @@ def test_odd_runs_give_every_file_without_a_warning(name: str, tmp_path: Path) -
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         paths = write_report(tmp_path, frame(RUNS[name]), {}, {})
-    names = {str(path.relative_to(tmp_path)) for path in paths}
-    assert names == {
-        *(
-            f"tables/{t}.{s}"
-            for t in ("summary", "sweep", "quality", "failures")
-            for s in ("csv", "md")
-        ),
-        *(
-            f"figures/{f}.{s}"
-            for f in ("memory", "latency", "quality", "pictures")
-            for s in ("png", "pdf", "svg")
-        ),
-        *(PROXY if name == "quality alone" else ()),
-        "report.md",
-    }
-    assert all(path.stat().st_size > 0 for path in paths)
+    names = {path.relative_to(tmp_path).as_posix() for path in paths}
+    assert {n for n in names if n.startswith("tables")} == (
+        TABLES | PROXY if name == "quality alone" else TABLES
+    )
+    assert {"report.md", "report.html"} <= names
+    for path in paths:
+        assert path.is_dir() or path.stat().st_size > 0
+    figures = {n for n in names if n.startswith("figures")}
+    assert {Path(n).suffix for n in figures} in (set(), {".png", ".pdf", ".svg"})
+    assert bool(figures) == (name != "empty")
+
+
+@pytest.mark.parametrize(
+    ("formats", "suffixes"),
+    [
+        (["csv"], {"csv"}),
+        (["latex", "parquet"], {"tex", "parquet", "pdf", "png", "svg"}),
+        (["md"], {"md", "pdf", "png", "svg"}),
+    ],
+)
+def test_only_the_formats_asked_for_are_written(
+    formats: list[str], suffixes: set[str], tmp_path: Path
+) -> None:
+    paths = write_report(tmp_path, frame(RUNS["one"]), {}, {"name": "x"}, formats=formats)
+    assert {path.suffix[1:] for path in paths} == suffixes
+    assert {path.suffix[1:] for path in tmp_path.rglob("*.*")} == suffixes
+
+
+def test_tables_that_a_run_has_no_longer_are_removed(tmp_path: Path) -> None:
+    write_report(tmp_path, frame(RUNS["quality alone"]), {}, {}, formats=["csv"])
+    assert (tmp_path / "tables/preference_proxy.csv").is_file()
+    write_report(tmp_path, frame(RUNS["one"]), {}, {}, formats=["csv"])
+    assert not (tmp_path / "tables/preference_proxy.csv").exists()
 
 
 def some_run() -> list[dict[str, Any]]:
@@ -103,7 +129,7 @@ def test_two_processes_build_the_same_bytes(tmp_path: Path) -> None:
         check=True,
     )
     files = [sorted(p for p in (tmp_path / n).rglob("*.*")) for n in ("here", "there")]
-    assert len(files[0]) == len(files[1]) > 8 + 12
+    assert len(files[0]) == len(files[1]) > 30
     for one, other in zip(*files, strict=True):
         assert one.name == other.name
         assert one.read_bytes() == other.read_bytes(), one.name
@@ -117,11 +143,38 @@ def build(folder: Path) -> None:
 
 
 def test_report_links_only_files_it_wrote(tmp_path: Path) -> None:
-    run = RUNS["one"]
-    write_report(tmp_path, frame(run), {}, {"name": "x"})
-    links = re.findall(r"\]\(([^)]+)\)", (tmp_path / "report.md").read_text("utf-8"))
-    assert len(links) == 4 * 3 + 4
-    assert all((tmp_path / link).is_file() for link in links)
+    for name, formats in (("quality alone", ["md"]), ("one", ["md", "csv", "latex", "parquet"])):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_report(folder, frame(RUNS[name]), {}, {"name": "x"}, formats=formats)
+        links = re.findall(r"\]\(([^)]+)\)", (folder / "report.md").read_text("utf-8"))
+        assert links
+        assert all((folder / link).is_file() for link in links)
+
+
+def test_what_matters_comes_first_and_the_detail_is_folded() -> None:
+    text = text_of(cpu_run())
+    order = ["## Against ratio 1", "## Cost", "## Quality", "## Read with care", "## Models at"]
+    places = [text.index(heading) for heading in order]
+    assert places == sorted(places)
+    assert text.index("<details>") > places[-1]
+    for folded in ("How far each model goes", "Cells without a measurement", "Environment"):
+        assert f"<summary>{folded}" in text
+    assert text.count("<details>") == text.count("</details>")
+    # the largest speed-up before the smaller ones
+    section = text[places[0] : places[1]]
+    factors = [float(x) for x in re.findall(r"([\d.]+) times as fast", section)]
+    assert factors == sorted(factors, reverse=True)
+
+
+def test_thousands_of_records_fit_a_pull_request() -> None:
+    sizes = [(64 * n, 64 * n) for n in range(1, 101)]
+    models = [f"{m}-vgg16-{r}x" for m in ("wct", "adain") for r in (1, 2, 4, 8, 16)]
+    records = [cell(model, size) for model in models for size in sizes]
+    text = text_of([*records, *(quality_cell(model) for model in models)])
+    assert len(records) == 1000
+    assert len(text) < 65_536
+    assert "1,000" in text or "1000 rows" in text
 
 
 def test_summary_states_reach_reductions_and_failures() -> None:
@@ -155,12 +208,15 @@ def test_reports_of_little_say_so_in_words() -> None:
 
 
 def test_environment_is_flattened_and_escaped() -> None:
-    results = read_results(frame([]))
-    environment = {"cpu": "A|B", "versions": {"torch": "2.15"}, "gpus": ["x", "y"], "none": None}
-    text = report_text(results, [], environment, {"name": "n", "path": Path("a")})
+    text = text_of([], cpu="A|B", versions={"torch": "2.15"}, gpus=["x", "y"], none=None)
     for row in ("A\\|B", "versions.torch", "2.15", "x, y"):
         assert row in text
-    assert "path: a" in text
+
+
+def test_environments_of_several_runs_stand_side_by_side() -> None:
+    text = environment_text({"A": {"cpu": "x"}, "B": {"cpu": "y", "gpu": "z"}}, ("A", "B"))
+    assert "| cpu | x | y |" in text
+    assert "| gpu | – | z |" in text
 
 
 def test_memory_axis_names_the_counter_and_the_cap() -> None:

@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.text import gigabytes, interval, listing, markdown, number, short_names
+from reports.text import (
+    approximately,
+    gigabytes,
+    interval,
+    listing,
+    markdown,
+    number,
+    plus_minus,
+    short_names,
+    uncertain,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +31,8 @@ from reports.text import gigabytes, interval, listing, markdown, number, short_n
         (0.0123456, "0.0123"),
         (0.000012345, "1.23e-05"),
         (-3.14159, "-3.14"),
+        (float("inf"), "∞"),
+        (float("nan"), "–"),
     ],
 )
 def test_number_keeps_three_digits(value: float | None, text: str) -> None:
@@ -37,6 +49,41 @@ def test_interval_has_the_decimals_of_its_value() -> None:
     assert interval(1234.4, 1200.2, 1300.9) == "1,234 [1,200, 1,301]"
     assert interval(12.345, None, None) == "12.3"
     assert interval(None, None, None) == "–"
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "text"),
+    [
+        (18.02, 0.31, "18.02 ± 0.31"),
+        (12345.6, 120.0, "12,346 ± 120"),
+        (1234.4, 0.02, "1,234.4 ± 0.1"),  # below the last digit shown, and not nothing
+        (100.0, 0.0, "100 ± 0"),
+        (0.00108, 0.00059, "0.00108 ± 0.00059"),
+        (4.94e-4, 1.2e-4, "4.94e-04 ± 1.2e-04"),
+        (18.02, None, "18.0"),
+        (float("inf"), 1.0, "∞"),
+    ],
+)
+def test_an_uncertainty_has_two_digits_and_its_value_the_same_decimals(
+    value: float, half: float | None, text: str
+) -> None:
+    assert plus_minus(value, half) == text
+
+
+@given(st.floats(min_value=1e-6, max_value=1e9), st.floats(min_value=1e-9, max_value=1e9))
+def test_an_uncertainty_never_reads_as_smaller_than_it_is(value: float, half: float) -> None:
+    shown = float(plus_minus(value, half).partition(" ± ")[2].replace(",", ""))
+    assert shown >= half * 0.94
+
+
+def test_only_a_symmetric_interval_becomes_plus_minus() -> None:
+    assert uncertain(0.02, 0.01, 0.03) == "0.020 ± 0.010"
+    assert uncertain(0.02, 0.019, 0.03) == "0.0200 [0.0190, 0.0300]"
+    assert uncertain(0.02, None, None) == "0.0200"
+
+
+def test_a_prediction_has_no_digits_that_it_cannot_know() -> None:
+    assert approximately(156722.4) == "≈ 157,000"
 
 
 def test_gigabytes_have_no_idle_zeros() -> None:

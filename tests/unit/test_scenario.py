@@ -376,6 +376,7 @@ def test_defaults(folder: Path) -> None:
             "min_repeats": 6,
             "max_repeats": 50,
             "target_ci": "2%",
+            "processes": 1,
             "cell_time_limit": "2min",
         },
         "quality": None,

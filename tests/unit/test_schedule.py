@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.cells import Cell, MeasureSettings, QualitySettings
-from bench.record import FAILED, Record
+from bench.record import Record
 from bench.run.draft import draft_fields
 from bench.run.schedule import (
     STARTUP_S,
@@ -20,7 +20,6 @@ from bench.run.schedule import (
     expected_s,
     least_times_s,
     time_left_s,
-    unfinished,
 )
 
 
@@ -88,35 +87,6 @@ def test_the_order_does_not_depend_on_how_cells_are_listed(
     shuffling.shuffle(cells)
     assert by_work(cells, gmacs) == ordered
     assert [cell.width for cell in ordered] == sorted(16 * side for side in sides)
-
-
-def test_only_cells_without_a_record_are_left():
-    done, absent = make_cell(500), make_cell(600)
-    assert unfinished([done, absent], [record_of(done)], retry_failed=False) == [absent]
-
-
-@pytest.mark.parametrize("status", sorted(FAILED))
-def test_failed_cells_are_repeated_on_request_only(status):
-    cell = make_cell()
-    records = [record_of(cell, status)]
-    assert unfinished([cell], records, retry_failed=False) == []
-    assert unfinished([cell], records, retry_failed=True) == [cell]
-
-
-@pytest.mark.parametrize(
-    ("code", "again"),
-    [
-        ("smaller_size_out_of_memory", True),
-        ("time_limit", True),
-        ("run_time_limit", True),
-        ("random_weights", False),
-    ],
-)
-def test_a_retry_decides_anew_what_was_skipped_for_time_or_memory(code, again):
-    cell = make_cell()
-    records = [record_of(cell, "skipped", reason_code=code)]
-    assert unfinished([cell], records, retry_failed=False) == []
-    assert unfinished([cell], records, retry_failed=True) == ([cell] if again else [])
 
 
 def test_estimate_is_in_proportion_to_the_largest_measured_size():
@@ -310,6 +280,41 @@ def test_expected_time_of_a_cell():
     assert expected_s(cell, Estimate(90.0, "")) == STARTUP_S + 100
     assert expected_s(cell, Estimate(101.0, "")) == 0
     assert expected_s(quality_cell(3), Estimate(2.0, "")) == STARTUP_S + 6
+
+
+def student_cell(pairs: int, **fields: Any) -> Cell:
+    cell = quality_cell(pairs, model="adain-vgg16-16x", weights_digest="student", **fields)
+    assert cell.quality is not None
+    settings = cell.quality.model_copy(update={"teacher_digest": "teacher"})
+    return cell.model_copy(update={"quality": settings})
+
+
+def test_metrics_count_once_a_quality_cell_was_measured():
+    pace = record_of(make_cell(), latency_ms=2000.0)
+    small = record_of(quality_cell(2, width=500), metrics_s=3.0, quality_pairs=2)
+    measured = Measured([pace])
+    before = expected_s(quality_cell(4), measured.estimate(quality_cell(4)))
+    assert before == STARTUP_S + 4 * 2
+    measured.add(small)  # 3 s for two pairs of half a megapixel
+    after = measured.estimate(quality_cell(4))
+    assert expected_s(quality_cell(4), after) == pytest.approx(before + 4 * 3)
+    assert least_times_s([quality_cell(4)], measured, {}) == [pytest.approx(before + 4 * 3)]
+    late = decide(quality_cell(4), [], after, run_time_left_s=before)
+    assert isinstance(late, Skip)
+    assert "4 pairs with their metrics" in late.reason
+
+
+def test_a_teachers_outputs_count_until_they_are_there():
+    cell = student_cell(3)
+    paces = [
+        record_of(make_cell(), latency_ms=1000.0),
+        record_of(make_cell(model="adain-vgg16-1x"), latency_ms=5000.0),
+    ]
+    assert expected_s(cell, Measured(paces).estimate(cell)) == STARTUP_S + 3 * (1 + 5)
+    taught = record_of(cell, quality_teacher="adain-vgg16-1x")
+    assert expected_s(cell, Measured([*paces, taught]).estimate(cell)) == STARTUP_S + 3 * 1
+    itself = student_cell(3).model_copy(update={"weights_digest": "teacher"})
+    assert expected_s(itself, Measured(paces).estimate(itself)) == STARTUP_S + 3 * 1
 
 
 def test_time_left_counts_unknown_cells_as_the_mean_of_the_known():

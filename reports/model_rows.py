@@ -1,0 +1,94 @@
+"""What the model table knows of each series: costs, reach, and against ratio 1."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from bench.record import Record
+from reports.results import (
+    NOT_RUN,
+    CommonSize,
+    Results,
+    Series,
+    baseline,
+    next_size,
+    peak_counter,
+    peak_memory_mb,
+    ratio,
+)
+
+
+def model_row(one: Series, results: Results, common: CommonSize | None) -> dict[str, Any]:
+    """One series; costs at ``common``, None where it has no measurement there."""
+    cell = one.cell(common.size) if common else None
+    here = one.at(common.size) if common else None
+    largest = one.ok[-1] if one.ok else None
+    beyond = next_size(one)
+    reference = baseline(one, results.performance)
+    ours, theirs = _measured_by_both(one, reference, common)
+    parameters = _any(one.cells, "parameters")
+    first = one.first
+    return {
+        **{key: getattr(first, key) for key in _SETTINGS},
+        "short": one.short,
+        "method": first.method,
+        "family": first.family,
+        "ratio": first.ratio,
+        "weights": one.weights,
+        "weights_detail": one.weights_detail,
+        "parameters": parameters,
+        "storage_mb": _any(one.cells, "storage_mb"),
+        "common_width": common.size[0] if common else None,
+        "common_height": common.size[1] if common else None,
+        "common_megapixels": common.megapixels if common else None,
+        "gflops": cell.gflops if cell else None,
+        "peak_memory_mb": peak_memory_mb(here) if here else None,
+        "peak_memory_counter": peak_counter(here) if here else None,
+        "predicted_peak_mb": cell.predicted_peak_mb if cell and not here else None,
+        "latency_ms": here.latency_ms if here else None,
+        "latency_ci_low_ms": here.latency_ci_low_ms if here else None,
+        "latency_ci_high_ms": here.latency_ci_high_ms if here else None,
+        "estimate_s": cell.estimate_s if cell and cell.status in NOT_RUN else None,
+        "status_there": cell.status if cell else None,
+        "largest_width": largest.width if largest else None,
+        "largest_height": largest.height if largest else None,
+        "largest_megapixels": largest.megapixels if largest else None,
+        "next_megapixels": beyond.megapixels if beyond else None,
+        "next_status": beyond.status if beyond else None,
+        "baseline": reference.model if reference else None,
+        "compared_width": ours.width if ours else None,
+        "compared_height": ours.height if ours else None,
+        "speed_up": ratio(theirs.latency_ms, ours.latency_ms) if ours and theirs else None,
+        "memory_reduction": (
+            ratio(peak_memory_mb(theirs), peak_memory_mb(ours)) if ours and theirs else None
+        ),
+        "parameter_reduction": (
+            ratio(_any(reference.cells, "parameters"), parameters) if reference else None
+        ),
+    }
+
+
+_SETTINGS = (
+    *("run", "model", "execution", "precision", "device", "alpha", "seed", "threads"),
+    *("style_width", "style_height", "memory_cap_mb"),
+)
+
+
+def _measured_by_both(
+    one: Series, reference: Series | None, common: CommonSize | None
+) -> tuple[Record | None, Record | None]:
+    """The cells to compare: at the table's size, else at the largest that both have."""
+    if reference is None or common is None:
+        return None, None
+    sizes = [common.size, *((cell.width, cell.height) for cell in reversed(one.ok))]
+    return next(
+        (
+            (ours, theirs)
+            for size in sizes
+            if (ours := one.at(size)) and (theirs := reference.at(size))
+        ),
+        (None, None),
+    )
+
+
+def _any(cells: Iterable[Record], field: str) -> Any:
+    return next((v for cell in cells if (v := getattr(cell, field)) is not None), None)

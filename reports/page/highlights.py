@@ -1,0 +1,137 @@
+"""What stands out of a run: a few numbers, who has them, and by how much."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from reports.page.links import Places, RecordIndex
+from reports.results import Results, RunRecord, Series, common_size, peak_memory_mb
+from reports.text import gigabytes, megapixels, number, one_line
+
+
+@dataclass(frozen=True)
+class Highlight:
+    """A number that stands out."""
+
+    heading: str
+    value: str
+    who: str
+    random: bool
+    """Whether it is of a network with random weights."""
+    detail: str
+    """What it compares with; empty where there is nothing."""
+    records: Places
+
+
+_Held = tuple[float, Series, RunRecord]
+
+
+def highlights(results: Results, index: RecordIndex) -> list[Highlight]:
+    """Reach, speed, memory and quality, as far as the run has them.
+
+    Speed and memory are at the size at which the models are compared, quality only of trained
+    weights, on the same reference network and at the same size.
+    """
+    found = [_reach(results, index), *_costs(results, index), *_losses(results, index)]
+    return [one for one in found if one]
+
+
+def _reach(results: Results, index: RecordIndex) -> Highlight | None:
+    ends = [(one.ok[-1].megapixels, one, one.ok[-1]) for one in results.performance if one.ok]
+    if not ends:
+        return None
+    value, one, cell = max(ends, key=lambda end: (end[0], -(end[2].latency_ms or 0)))
+    same = sum(end[0] == value for end in ends)
+    least, other, _ = min(ends, key=lambda end: end[0])
+    detail = f"{cell.width}x{cell.height} px"
+    if same > 1:
+        detail += f"; reached by {same} of {len(ends)}"
+    if least < value:
+        detail += f"; {one_line(other.label)} stops at {megapixels(least)}"
+    return Highlight(
+        "Largest image measured",
+        megapixels(value),
+        one_line(one.label),
+        one.random,
+        detail,
+        index.of_cells([cell]),
+    )
+
+
+def _costs(results: Results, index: RecordIndex) -> list[Highlight | None]:
+    common = common_size(results.performance)
+    if common is None:
+        return []
+    cells = [(one, cell) for one in results.performance if (cell := one.at(common.size))]
+    timed = [(cell.latency_ms, one, cell) for one, cell in cells if cell.latency_ms]
+    held = [(peak, one, cell) for one, cell in cells if (peak := peak_memory_mb(cell))]
+    at = f"at {megapixels(common.megapixels)}"
+    return [
+        _least(timed, ("Fastest", "Latency", at), _seconds, _faster, index),
+        _least(held, ("Least memory", "Peak memory", at), gigabytes, _less, index),
+    ]
+
+
+def _losses(results: Results, index: RecordIndex) -> list[Highlight | None]:
+    cells = [(one, one.ok[-1]) for one in results.quality if one.ok and not one.random]
+    kinds = {(cell.quality_network, cell.width, cell.height) for _, cell in cells}
+    if len(kinds) != 1:
+        return []
+    found = []
+    for metric, words in (("style_loss", "style loss"), ("content_loss", "content loss")):
+        values = [
+            (value, one, cell)
+            for one, cell in cells
+            if (value := getattr(cell, metric)) is not None and isfinite(value)
+        ]
+        heads = (f"Lowest {words}", words.capitalize(), "")
+        found.append(_least(values, heads, number, _less, index))
+    return found
+
+
+def _least(
+    values: Sequence[_Held],
+    heads: tuple[str, str, str],
+    write: Callable[[float], str],
+    against: Callable[[float, float], str],
+    index: RecordIndex,
+) -> Highlight | None:
+    """The smallest value, against the next one; ``heads``: among several, alone, and where."""
+    if not values:
+        return None
+    (value, one, cell), *others = sorted(values, key=lambda held: held[0])
+    detail = ""
+    if others:
+        following, other, there = others[0]
+        detail = f"{against(value, following)} {one_line(other.label)} ({write(following)})"
+        if against is _faster and _overlap(cell, there):
+            detail += "; their intervals overlap"
+    heading = heads[0] if others else heads[1]
+    return Highlight(
+        f"{heading} {heads[2]}".strip(),
+        write(value),
+        one_line(one.label),
+        one.random,
+        detail,
+        index.of_cells([cell]),
+    )
+
+
+def _faster(value: float, other: float) -> str:
+    return f"{number(other / value)} times as fast as"
+
+
+def _overlap(one: RunRecord, other: RunRecord) -> bool:
+    """Whether the intervals of the latencies meet; without one of them nothing is known."""
+    high, low = one.latency_ci_high_ms, other.latency_ci_low_ms
+    return high is not None and low is not None and high >= low
+
+
+def _less(value: float, other: float) -> str:
+    return f"{number(100 * (1 - value / other))} % less than" if value < other else "the same as"
+
+
+def _seconds(milliseconds: float) -> str:
+    return (
+        f"{number(milliseconds / 1000)} s" if milliseconds >= 1000 else f"{number(milliseconds)} ms"
+    )

@@ -1,0 +1,214 @@
+"""What a precision or an execution brings: each setting over fp32 and whole, model by model."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bench.record import Record
+from reports.lettering import wrapped
+from reports.quality_points import metric
+from reports.results import Results, Series, peak_memory_mb, ratio
+from reports.style import (
+    COLUMN,
+    PAGE,
+    Look,
+    legend_below,
+    log_axis,
+    looks,
+    new_figure,
+)
+from reports.sweep_quantities import energy_j
+from reports.text import count, megapixels
+
+REFERENCE = ("whole", "fp32")
+MOST_INCHES = 8.0
+"""Of rows: a page's height, less legend and caption."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One setting of a model beside the reference, at the same size."""
+
+    row: str
+    """The model, and the size."""
+    setting: str
+    record: Record
+    reference: Record
+    style_loss: float | None
+    """Ratio of the style losses, where both settings' pictures were judged."""
+
+
+Bounds = tuple[float, float] | None
+Panel = tuple[str, Callable[[Pair], float | None], Callable[[Pair], Bounds]]
+
+
+def settings_pairs(results: Results) -> list[Pair]:
+    """Every setting that has a reference measured at the same size; a model's all at one size.
+
+    That is the largest of those at which most of its settings were measured.
+    """
+    groups: dict[tuple[Any, ...], dict[tuple[str, str], Series]] = {}
+    for one in results.performance:
+        cell = one.first
+        key = (one.model, one.run, cell.device, cell.alpha, cell.seed, cell.threads)
+        group = groups.setdefault((*key, cell.memory_cap_mb), {})
+        group.setdefault((cell.execution, cell.precision), one)
+    losses = _style_losses(results)
+    found = []
+    for group in groups.values():
+        reference = group.pop(REFERENCE, None)
+        size = _size(reference, list(group.values())) if reference else None
+        against = reference.at(size) if reference and size else None
+        for setting, one in group.items():
+            record = one.at(size) if size else None
+            if reference and against and record:
+                found.append(
+                    Pair(
+                        f"{_name(reference)}\n{megapixels(against.megapixels)}",
+                        ", ".join(setting),
+                        record,
+                        against,
+                        ratio(losses.get(one.settings), losses.get(reference.settings)),
+                    )
+                )
+    return found
+
+
+def settings_figure(results: Results) -> Figure | None:
+    """Latency, peak memory, energy and style loss over those of whole images in fp32.
+
+    None where no model was measured in both.
+    """
+    pairs = settings_pairs(results)
+    panels = [panel for panel in _PANELS if any(panel[1](pair) for pair in pairs)]
+    if not panels:
+        return None
+    rows = list(dict.fromkeys(pair.row for pair in pairs))
+    settings = list(dict.fromkeys(pair.setting for pair in pairs))
+    look = looks(settings)
+    labels = ["\n".join(wrapped(line, 26) for line in row.split("\n")) for row in rows]
+    lines = max(label.count("\n") + 1 for label in labels)
+    each = max(0.085 * len(settings) + 0.08, 0.11 * lines + 0.06)
+    shown = rows[: max(1, int(MOST_INCHES / each))]
+    pairs = [pair for pair in pairs if pair.row in shown]
+    figure = new_figure(COLUMN if len(panels) == 1 else PAGE, each * len(shown) + 0.45)
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    bars = False
+    for panel, axes in zip(panels, grid, strict=True):
+        bars |= _draw(axes, pairs, panel, shown, look)
+        axes.set_xlabel(panel[0])
+    grid[0].set_yticks(range(len(shown)), labels[: len(shown)])
+    grid[0].set_ylim(len(shown) - 0.5, -0.5)
+    keys: list[tuple[Artist, str]] = [
+        (Line2D([], [], linestyle="none", **_mark(look[name])), name) for name in settings
+    ]
+    note = "Over whole images in fp32; below 1 is better."
+    if bars:
+        note += " Bars: from the ends of both 95 % intervals of the median."
+    if more := len(rows) - len(shown):
+        note += f" {count(more, 'more model')} in the table of the sweep."
+    legend_below(figure, [keys], note)
+    return figure
+
+
+def _size(reference: Series, others: Sequence[Series]) -> tuple[int, int] | None:
+    sizes = [(cell.width, cell.height) for cell in reference.ok]
+    ranked = [
+        (sum(other.at(size) is not None for other in others), size[0] * size[1], size)
+        for size in sizes
+    ]
+    best = max(ranked, default=None)
+    return best[2] if best and best[0] else None
+
+
+def _name(one: Series) -> str:
+    """The model, and what tells it from others but for execution and precision."""
+    more = [part for part in one.variant.split(", ") if part and part not in REFERENCE]
+    return ", ".join([one.short, *more])
+
+
+def _style_losses(results: Results) -> dict[tuple[Any, ...], float]:
+    return {
+        one.settings: value
+        for one in results.quality
+        if one.ok and not one.random and (value := metric(one.ok[-1], "style_loss"))
+    }
+
+
+def _latency(pair: Pair) -> float | None:
+    return ratio(pair.record.latency_ms, pair.reference.latency_ms)
+
+
+def _latency_bounds(pair: Pair) -> Bounds:
+    ours, theirs = pair.record, pair.reference
+    low = ratio(ours.latency_ci_low_ms, theirs.latency_ci_high_ms)
+    high = ratio(ours.latency_ci_high_ms, theirs.latency_ci_low_ms)
+    return None if low is None or high is None else (low, high)
+
+
+def _memory(pair: Pair) -> float | None:
+    return ratio(peak_memory_mb(pair.record), peak_memory_mb(pair.reference))
+
+
+def _energy(pair: Pair) -> float | None:
+    return ratio(energy_j(pair.record), energy_j(pair.reference))
+
+
+_PANELS: tuple[Panel, ...] = (
+    ("Latency ratio", _latency, _latency_bounds),
+    ("Peak memory ratio", _memory, lambda _: None),
+    ("Energy ratio", _energy, lambda _: None),
+    ("Style loss ratio", lambda pair: pair.style_loss, lambda _: None),
+)
+
+
+def _draw(
+    axes: Axes,
+    pairs: Sequence[Pair],
+    panel: Panel,
+    rows: Sequence[str],
+    look: Mapping[str, Look],
+) -> bool:
+    """Whether any has an interval."""
+    _, value, bounds = panel
+    settings = list(look)
+    step = min(0.16, 0.7 / len(settings))
+    drawn, any_bars = [1.0], False
+    for name in settings:
+        shift = step * (settings.index(name) - (len(settings) - 1) / 2)
+        own = [(v, pair) for pair in pairs if pair.setting == name and (v := value(pair))]
+        places = [rows.index(pair.row) + shift for _, pair in own]
+        axes.plot([v for v, _ in own], places, linestyle="none", zorder=3, **_mark(look[name]))
+        bars = [(y, *b) for y, (_, pair) in zip(places, own, strict=True) if (b := bounds(pair))]
+        if bars:
+            axes.hlines(*zip(*bars, strict=True), color=look[name].colour, linewidth=0.9)
+        any_bars |= bool(bars)
+        drawn += [v for v, _ in own] + [end for _, *ends in bars for end in ends]
+    wider = max(1.0, 2 / (max(drawn) / min(drawn))) ** 0.5 * 1.12
+    log_axis(axes, "x", min(drawn) / wider, max(drawn) * wider)
+    axes.axvline(1, color="0.35", linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
+    axes.hlines(
+        *([n + 0.5 for n in range(len(rows) - 1)], 0, 1),
+        transform=axes.get_yaxis_transform(),
+        color="0.88",
+        linewidth=0.5,
+        zorder=0,
+    )
+    axes.tick_params(axis="y", length=0)
+    axes.grid(True, axis="x")
+    axes.set_axisbelow(True)
+    return any_bars
+
+
+def _mark(look: Look) -> dict[str, Any]:
+    return {
+        "marker": look.marker,
+        "color": look.colour,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.4,
+    }

@@ -1,0 +1,210 @@
+"""One panel of a sweep: a line a series, and above it, size by size, what was not measured."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from bench.record import Record
+from reports.results import Results, Series
+from reports.style import GREY, SMALL, STATUS_MARKS, Look
+from reports.sweep_quantities import Quantity
+from reports.text import gigabytes
+
+MOST_SERIES = 12
+"""Series of one panel beyond which it is split."""
+MOST_LOST = 12
+"""Rows of the strip of what was not measured; the rest is counted."""
+CARDS_GB = (8, 12, 24)
+"""Memory of common cards, drawn where the axis reaches."""
+CAP_LINE: dict[str, Any] = {"color": "0.15", "linestyle": (0, (6, 2)), "linewidth": 0.9}
+CARD_LINE: dict[str, Any] = {"color": "0.45", "linestyle": (0, (1, 1.5)), "linewidth": 0.7}
+PREDICTED: dict[str, Any] = {"marker": "D", "markerfacecolor": "white", "markersize": 3.4}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The series that share a panel."""
+
+    title: str
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """How series are told apart in every panel of a figure."""
+
+    look: Mapping[str, Look]
+    """Of each model."""
+    lines: Mapping[str, Any]
+    """Line style of each ``Series.line``."""
+
+
+def panels(results: Results) -> list[Panel]:
+    """One for each device and precision.
+
+    Where that is crowded one for each line style too, and then one for each method and family.
+    """
+    parts: list[Callable[[Series], str]] = [
+        lambda one: one.facet,
+        lambda one: one.line,
+        lambda one: f"{one.first.method}-{one.first.family}",
+    ]
+    found: dict[str, list[Series]] = {}
+    for used in range(1, len(parts) + 1):
+        found = {}
+        for one in results.performance:
+            title = ", ".join(text for part in parts[:used] if (text := part(one)))
+            found.setdefault(title, []).append(one)
+        if all(len(ones) <= MOST_SERIES for ones in found.values()):
+            break
+    return [Panel(title, tuple(ones)) for title, ones in found.items()]
+
+
+def lost(one: Series, quantity: Quantity) -> list[Record]:
+    """Cells of a series that have no measurement, nor a prediction that is drawn in its place."""
+    return [cell for cell in one.cells if cell.status != "ok" and not quantity.foretold(cell)]
+
+
+def losing(panel: Panel, quantity: Quantity) -> list[Series]:
+    """Series of a panel with such a cell."""
+    return [one for one in panel.series if lost(one, quantity)]
+
+
+def strip_rows(panel: Panel, quantity: Quantity) -> int:
+    """Rows of the strip above a panel."""
+    return min(len(losing(panel, quantity)), MOST_LOST)
+
+
+def draw_series(axes: Axes, one: Series, quantity: Quantity, keys: Keys) -> None:
+    """Measurements and their intervals, then predictions dotted."""
+    look, found = keys.look[one.model], quantity.measured(one)
+    x, y = [cell.megapixels for cell, _ in found], [value for _, value in found]
+    axes.plot(x, y, color=look.colour, linestyle=keys.lines[one.line], zorder=2)
+    for once in (False, True):
+        some = [n for n, (cell, _) in enumerate(found) if measured_once(cell, quantity) is once]
+        if some:
+            axes.plot(
+                *([x[n] for n in some], [y[n] for n in some]),
+                linestyle="none",
+                marker=look.marker,
+                color=look.colour,
+                markerfacecolor="white" if once else look.colour,
+                markeredgecolor=look.colour if once else "white",
+                markeredgewidth=0.9 if once else 0.4,
+                zorder=3,
+            )
+    bars = [(cell.megapixels, *bounds) for cell, _ in found if (bounds := quantity.bounds(cell))]
+    if bars:
+        at, low, high = (list(values) for values in zip(*bars, strict=True))
+        axes.vlines(at, low, high, color=look.colour, linewidth=0.8, zorder=4)
+        ends: dict[str, Any] = {"marker": "_", "linestyle": "none", "color": look.colour}
+        axes.plot([*at, *at], [*low, *high], markersize=4, zorder=4, **ends)
+    if predicted := quantity.predicted(one):
+        start = [(x[-1], y[-1])] if x and x[-1] <= predicted[0][0] else []
+        path, marks = zip(*start, *predicted, strict=True), zip(*predicted, strict=True)
+        axes.plot(*path, color=look.colour, linestyle=":", linewidth=0.9)
+        axes.plot(*marks, linestyle="none", color=look.colour, zorder=3, **PREDICTED)
+
+
+def measured_once(cell: Record, quantity: Quantity) -> bool:
+    """Whether a value is that of one pass alone, the first."""
+    return quantity.timed and cell.repeats == 1
+
+
+def caps(series: Sequence[Series]) -> list[float]:
+    """The memory caps of some series in GB."""
+    found = {
+        cell.memory_cap_mb / 1000 for one in series for cell in one.cells if cell.memory_cap_mb
+    }
+    return sorted(found)
+
+
+def cards(own: Sequence[float], low: float, high: float) -> list[float]:
+    """Sizes of cards in GB within the limits, without those that hide or equal one of ``own``."""
+    gap = (high / low) ** 0.055
+    shown = [card for card in CARDS_GB if low * gap < card < high / gap]
+    return [card for card in shown if all(max(card / cap, cap / card) > gap for cap in own)]
+
+
+def draw_caps(axes: Axes, own: Sequence[float], *, labelled: bool) -> bool:
+    """Lines at the run's caps and at the sizes of cards; whether any of these is drawn.
+
+    The labels are beside the axes, clear of the data.
+    """
+    low, high = axes.get_ylim()
+    common = cards(own, low, high)
+    for values, line in ((own, CAP_LINE), (common, CARD_LINE)):
+        for value in values:
+            axes.axhline(value, zorder=1, **line)
+    gap = (high / low) ** 0.055
+    for before, value in pairwise([0.0, *sorted([*own, *common])]):
+        if labelled and (not before or value / before > gap):
+            axes.annotate(
+                *(gigabytes(value * 1000), (1.0, value)),
+                xycoords=("axes fraction", "data"),
+                xytext=(2.5, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=SMALL,
+                color=CAP_LINE["color"] if value in own else CARD_LINE["color"],
+                annotation_clip=False,
+            )
+    return bool(common)
+
+
+def draw_strip(axes: Axes, panel: Panel, quantity: Quantity, keys: Keys, rows: int) -> None:
+    """A row for each series that lost a cell: its key at the left, a mark at each size lost.
+
+    ``rows`` are those of the longest strip beside it.
+    """
+    some, own = losing(panel, quantity), strip_rows(panel, quantity)
+    axes.set_ylim(own - 0.4, own - 0.4 - max(rows, 1) - 0.2)
+    axes.tick_params(axis="both", which="both", left=False, bottom=False, labelbottom=False)
+    axes.set_yticks([])
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    if not some:
+        axes.set_axis_off()
+        return
+    axes.axhspan(own - 0.4, -0.6, color="0.955", linewidth=0, zorder=0)
+    axes.annotate(
+        *("not measured", (0.0, -0.6)),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 2),
+        textcoords="offset points",
+        fontsize=SMALL,
+        color=GREY,
+        annotation_clip=False,
+    )
+    marks: dict[str, list[tuple[float, int]]] = {}
+    shown = some if len(some) <= MOST_LOST else some[: MOST_LOST - 1]
+    for row, one in enumerate(shown):
+        key = keys.look[one.model]
+        axes.plot(
+            *([-0.1, -0.055, -0.01], [row] * 3),
+            transform=axes.get_yaxis_transform(),
+            clip_on=False,
+            color=key.colour,
+            linestyle=keys.lines[one.line],
+            marker=key.marker,
+            markevery=[1],
+            markersize=3.6,
+            markeredgecolor="white",
+            markeredgewidth=0.3,
+        )
+        for cell in lost(one, quantity):
+            marks.setdefault(cell.status, []).append((cell.megapixels, row))
+    for status, places in marks.items():
+        mark = {"markersize": 3.8, "markeredgewidth": 0.8, **STATUS_MARKS[status]}
+        axes.plot(*zip(*places, strict=True), linestyle="none", clip_on=False, **mark)
+    if len(shown) < len(some):
+        axes.text(
+            *(0.02, MOST_LOST - 1, f"and {len(some) - len(shown)} more series"),
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=SMALL,
+            color=GREY,
+        )

@@ -1,0 +1,210 @@
+"""What is drawn against image size, and of settings against the reference."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from reports_data import SIZES, cpu_run, cuda_run, frame, memory_mb, performance
+
+from reports.reading import read_results
+from reports.results import Results
+from reports.settings_figure import settings_figure, settings_pairs
+from reports.style import FAILURE, paper_style
+from reports.sweep_figures import energy_figure, latency_figure, memory_figure, throughput_figure
+from reports.sweep_panels import cards
+
+MP = {name: width * height / 1e6 for name, (width, height) in SIZES.items()}
+
+
+def drawn(make: Any, records: list[dict[str, Any]] | Results) -> Figure:
+    results = records if isinstance(records, Results) else read_results(frame(records))
+    with paper_style():
+        figure: Figure | None = make(results)
+    assert figure is not None
+    return figure
+
+
+def words(figure: Figure) -> str:
+    return " ".join(" ".join(t.get_text() for t in figure.findobj(Text)).split())
+
+
+def horizontals(axes: Axes) -> list[float]:
+    """Heights of the lines from edge to edge."""
+    lines = [line for line in axes.lines if list(line.get_xdata()) == [0, 1]]
+    return sorted({float(line.get_ydata()[0]) for line in lines})
+
+
+def points(axes: Axes, marker: Any) -> list[tuple[float, float]]:
+    found = [line for line in axes.lines if line.get_marker() == marker]
+    return sorted(
+        (float(x), float(y))
+        for line in found
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+    )
+
+
+def test_the_cap_and_the_cards_within_the_axis_are_labelled_lines() -> None:
+    figure = drawn(memory_figure, cpu_run())
+    axes = figure.axes[0]
+    assert horizontals(axes) == [8.0, 12.0]
+    assert {"8 GB", "12 GB"} <= {text.get_text() for text in axes.texts}
+    assert "memory cap 12 GB" in words(figure)
+    large = [
+        performance("wct-vgg16-1x", size, memory_cap_mb=80_000.0, limit_s=1e9)
+        | {"status": "ok", "peak_rss_growth_mb": memory_mb("wct", 1, size[0] * size[1] / 1e6)}
+        for size in SIZES.values()
+    ]
+    assert horizontals(drawn(memory_figure, large).axes[0]) == [8.0, 12.0, 24.0, 80.0]
+    small = [performance("adain-vgg16-16x", SIZES["512x512"], memory_cap_mb=None)]
+    assert horizontals(drawn(memory_figure, small).axes[0]) == []
+    assert "cap" not in words(drawn(memory_figure, small))
+
+
+def test_a_card_that_a_cap_would_hide_is_left_out() -> None:
+    assert cards([12.0], 0.1, 100.0) == [8, 24]
+    assert cards([11.9], 0.1, 100.0) == [8, 24]
+    assert cards([], 9.0, 20.0) == [12]
+
+
+def test_what_was_not_measured_stands_above_its_size() -> None:
+    sizes = [SIZES["1MP"], SIZES["4MP"], SIZES["8MP"]]
+    ends = ["ok", "out_of_memory", "crashed"]
+    records = [
+        performance("wct-vgg16-16x", size, status=status)
+        for size, status in zip(sizes, ends, strict=True)
+    ]
+    figure = drawn(memory_figure, records)
+    strip = figure.axes[1]
+    for marker, size in (("x", "4MP"), ("*", "8MP")):
+        (mark,) = [line for line in strip.lines if line.get_marker() == marker]
+        assert list(mark.get_xdata()) == [pytest.approx(MP[size])]
+        assert mark.get_color() == FAILURE
+    assert strip.get_xlim() == figure.axes[0].get_xlim()
+    assert "out of memory" in words(figure)
+    assert "crashed" in words(figure)
+
+
+def test_predictions_are_hollow_dotted_and_not_listed_as_lost() -> None:
+    records = [
+        performance("wct-vgg16-16x", SIZES["1MP"]),
+        performance(
+            "wct-vgg16-16x",
+            SIZES["8MP"],
+            status="predicted",
+            predicted_peak_mb=4000.0,
+            estimate_s=30.0,
+        ),
+    ]
+    for make, value in ((memory_figure, 4.0), (latency_figure, 30.0)):
+        figure = drawn(make, records)
+        axes = figure.axes[0]
+        assert points(axes, "D") == [(pytest.approx(MP["8MP"]), value)]
+        assert all(
+            line.get_markerfacecolor() == "white" for line in axes.lines if line.get_marker() == "D"
+        )
+        assert ":" in {line.get_linestyle() for line in axes.lines}
+        assert not figure.axes[1].lines
+        assert "extrapolated, not measured" in words(figure)
+    # there is none of the throughput, so there it is lost
+    assert "predicted" in words(drawn(throughput_figure, records))
+
+
+def test_throughput_has_the_interval_of_the_latency_where_it_is_made_from_it() -> None:
+    one = performance("wct-vgg16-16x", SIZES["1MP"])
+    figure = drawn(throughput_figure, [one])
+    (bar,) = [c.get_segments()[0] for c in figure.axes[0].collections]
+    assert sorted(y for _, y in bar) == pytest.approx(
+        sorted(
+            one["megapixels"] / one[key] * 1000
+            for key in ("latency_ci_low_ms", "latency_ci_high_ms")
+        )
+    )
+    cuda = drawn(throughput_figure, cuda_run())
+    assert not any(axes.collections for axes in cuda.axes[:1])
+    assert "Bars" not in words(cuda)
+    assert "back to back" in words(cuda)
+
+
+def test_a_setting_without_any_measurement_is_named_and_has_no_panel() -> None:
+    records = [
+        performance("wct-vgg16-16x", SIZES["1MP"]),
+        performance("wct-vgg16-16x", SIZES["1MP"], precision="fp16", status="unsupported"),
+    ]
+    figure = drawn(memory_figure, records)
+    assert len(figure.axes) == 2
+    assert "No peak memory was measured for fp16." in words(figure)
+
+
+def test_crowded_panels_are_split() -> None:
+    models = [f"wct-vgg16-16x:/w/{n}" for n in range(7)]
+
+    def records(executions: tuple[str, ...]) -> list[dict[str, Any]]:
+        return [
+            performance(model, SIZES["1MP"], execution=execution)
+            for model in models
+            for execution in executions
+        ]
+
+    assert len(drawn(memory_figure, records(("whole",))).axes) == 2
+    split = drawn(memory_figure, records(("whole", "strips")))
+    assert [axes.get_title() for axes in split.axes[1::2]] == ["whole", "strips"]
+
+
+def test_energy_is_drawn_where_it_was_measured() -> None:
+    results = read_results(frame(cpu_run(("wct-vgg16-1x", "wct-vgg16-16x"))))
+    with paper_style():
+        assert energy_figure(results) is None
+
+    def with_energy(**fields: float) -> Results:
+        return replace(
+            results,
+            performance=tuple(
+                replace(one, cells=tuple(c.model_copy(update=fields) for c in one.cells))
+                for one in results.performance
+            ),
+        )
+
+    per_mp = drawn(energy_figure, with_energy(energy_j_per_mp=5.0))
+    assert {y for _, y in points(per_mp.axes[0], "o")} == {5.0}
+    assert "joules per megapixel" in per_mp.axes[0].get_ylabel().lower().replace("(j", "joules")
+    per_image = drawn(energy_figure, with_energy(energy_j_per_image=6.0))
+    found = dict(points(per_image.axes[0], "o"))
+    assert all(y == pytest.approx(6 / x) for x, y in found.items())
+
+
+SETTINGS = [("whole", "fp32"), ("whole", "fp16"), ("strips", "fp32")]
+
+
+def settings_run(model: str = "wct-vgg16-1x") -> list[dict[str, Any]]:
+    return [
+        performance(model, size, device="cuda:0", execution=execution, precision=precision)
+        for execution, precision in SETTINGS
+        for size in SIZES.values()
+    ]
+
+
+def test_settings_are_compared_at_the_largest_size_all_have() -> None:
+    pairs = settings_pairs(read_results(frame(settings_run())))
+    assert [pair.setting for pair in pairs] == ["whole, fp16", "strips, fp32"]
+    for pair in pairs:
+        # whole images of 41.9 MP need more than the cap
+        assert pair.row == "wct-vgg16-1x\n8.29 MP"
+        assert (pair.record.width, pair.reference.width) == (3840, 3840)
+    axes = drawn(settings_figure, settings_run()).axes[0]
+    assert axes.get_xlabel() == "Latency ratio"
+    ratios = sorted(x for marker in "os" for x, _ in points(axes, marker))
+    assert ratios == pytest.approx([1 / 1.6, 1.15])
+    bars = sorted(tuple(x for x, _ in s) for c in axes.collections for s in c.get_segments())
+    assert bars[0] == pytest.approx((0.97 / 1.03 / 1.6, 1.03 / 0.97 / 1.6))
+
+
+def test_settings_without_a_reference_are_not_compared() -> None:
+    without = [r for r in settings_run() if (r["execution"], r["precision"]) != SETTINGS[0]]
+    results = read_results(frame(without))
+    assert settings_pairs(results) == []
+    assert settings_figure(results) is None
+    elsewhere = [r | {"device": "cuda:1", "id": f"{r['id']}x"} for r in settings_run()[:6]]
+    assert settings_pairs(read_results(frame([*without, *elsewhere]))) == []
