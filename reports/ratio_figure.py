@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from bench.errors import UserError
+from reports.evaluation_table import PANELS, read_table
 from reports.lettering import printable
 from reports.style import (
     COLUMN,
@@ -34,17 +35,9 @@ TABLE = "evaluate.csv"
 TEACHER = "teacher"
 COMPRESSORS = ("collaborative", "pruned", "fitnet", "scratch")
 """In this order and look in every figure, whichever of them a table has."""
-PANELS = {
-    "reconstruction_psnr_relu4_1": "PSNR of reconstruction (dB)\n(relu4_1, higher is better)",
-    "style_loss_ratio": "Style loss / teacher's\n(lower is better)",
-    "content_loss_ratio": "Content loss / teacher's\n(lower is better)",
-    "lpips_teacher": "LPIPS to teacher's output\n(lower is better)",
-}
 _TEACHERS = {"style_loss_ratio": 1.0, "content_loss_ratio": 1.0, "lpips_teacher": 0.0}
 """What a teacher has against itself."""
 _METHODS = {"wct": "WCT", "adain": "AdaIN"}
-_NEEDED = ("model", "group", "method", "family", "ratio", "compressor", "weights", "network")
-_NUMBERS = ("ratio", "size_px", "photographs", "pairs")
 _DODGE = 0.07
 """Octaves between compressors of one ratio, so that their bars do not hide each other."""
 
@@ -76,33 +69,6 @@ def write_ratio_figure(folder: Path) -> list[Path]:
                 "and a value"
             )
         return save(figure, folder, TABLE.removesuffix(".csv"))
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A table of models that `distill evaluate` wrote.
-
-    Raises:
-        UserError: for a file that is not there or not such a table.
-    """
-    try:
-        table = pd.read_csv(path, dtype={"seed": str}, keep_default_na=True)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as a table ({error})") from error
-    wanted = [*_NEEDED, *_NUMBERS, *(f"{key}{part}" for key in PANELS for part in _PARTS)]
-    if missing := [key for key in dict.fromkeys(wanted) if key not in table.columns]:
-        raise UserError(
-            f"{path}: has no column {', '.join(missing)}; is it by 'distill evaluate' of this "
-            "version?"
-        )
-    for key in (*_NUMBERS, *(f"{key}{part}" for key in PANELS for part in _PARTS)):
-        try:
-            table[key] = pd.to_numeric(table[key])
-        except ValueError as error:
-            raise UserError(f"{path}: column {key}: {error}") from error
-    return table
-
-
-_PARTS = ("", "_low", "_high")
 
 
 def ratio_figure(table: pd.DataFrame) -> Figure | None:

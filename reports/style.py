@@ -1,6 +1,6 @@
 """One look for all figures: sized for a paper's column, safe for colour-blind eyes and for grey."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -92,17 +92,6 @@ class Look(NamedTuple):
     colour: tuple[float, float, float]
     marker: str
 
-
-HOURGLASS = ((-1, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
-STATUS_MARKS: Mapping[str, Mapping[str, Any]] = {
-    "out_of_memory": {"marker": "x", "color": FAILURE, "markeredgewidth": 1.2},
-    "timeout": {"marker": HOURGLASS, "color": FAILURE, "markeredgewidth": 0.5},
-    "crashed": {"marker": "*", "color": FAILURE, "markeredgewidth": 0.3, "markersize": 5.5},
-    "unsupported": {"marker": "s", "color": GREY, "markerfacecolor": "white"},
-    "skipped": {"marker": "o", "color": GREY, "markerfacecolor": "white"},
-    "predicted": {"marker": "d", "color": GREY, "markerfacecolor": "white"},
-}
-"""Line2D settings of each status that has no measurement; failures red, what was not run hollow."""
 
 _LABELLED = (
     (2e3, (1.0,)),

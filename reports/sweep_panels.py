@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from bench.record import Record
 from reports.results import Results, Series
-from reports.style import GREY, SMALL, STATUS_MARKS, Look
+from reports.style import FAILURE, GREY, SMALL, Look
 from reports.sweep_quantities import Quantity
 from reports.text import gigabytes
 
@@ -21,6 +21,16 @@ CARDS_GB = (8, 12, 24)
 """Memory of common cards, drawn where the axis reaches."""
 CAP_LINE: dict[str, Any] = {"color": "0.15", "linestyle": (0, (6, 2)), "linewidth": 0.9}
 CARD_LINE: dict[str, Any] = {"color": "0.45", "linestyle": (0, (1, 1.5)), "linewidth": 0.7}
+HOURGLASS = ((-1, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+STATUS_MARKS: Mapping[str, Mapping[str, Any]] = {
+    "out_of_memory": {"marker": "x", "color": FAILURE, "markeredgewidth": 1.2},
+    "timeout": {"marker": HOURGLASS, "color": FAILURE, "markeredgewidth": 0.5},
+    "crashed": {"marker": "*", "color": FAILURE, "markeredgewidth": 0.3, "markersize": 5.5},
+    "unsupported": {"marker": "s", "color": GREY, "markerfacecolor": "white"},
+    "skipped": {"marker": "o", "color": GREY, "markerfacecolor": "white"},
+    "predicted": {"marker": "d", "color": GREY, "markerfacecolor": "white"},
+}
+"""Line2D settings of each status that has no measurement; failures red, what was not run hollow."""
 PREDICTED: dict[str, Any] = {"marker": "D", "markerfacecolor": "white", "markersize": 3.4}
 
 

@@ -12,7 +12,8 @@ from bench.cli import app
 from bench.errors import UserError
 from distill.command_line import run_app
 from distill.evaluation.summary import COLUMNS
-from reports.ratio_figure import PANELS, marks, ratio_figure, read_table, write_ratio_figure
+from reports.evaluation_table import PANELS, read_table
+from reports.ratio_figure import marks, ratio_figure, write_ratio_figure
 from reports.style import paper_style
 
 VALUES = dict(zip(PANELS, (20.0, 1.1, 1.05, 0.2), strict=True))
