@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli_compare import baseline_app, compare
+from bench.cli_max_resolution import max_resolution
+from bench.cli_plan import plan
+from bench.cli_report import report, write_run_report
 from bench.cli_study import study_app
 from bench.errors import UserError
 from distill.command_line import console, run_app
@@ -25,6 +29,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(study_app)
+app.add_typer(baseline_app)
+app.command("compare")(compare)
+app.command()(report)
+app.command()(plan)
+app.command("max-resolution")(max_resolution)
 
 # Commands import what they need when they run: `bench --help` and bad input need no PyTorch.
 
@@ -46,6 +55,17 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated."),
     ] = None,
     device: DeviceOption = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--repeats-across-processes",
+            metavar="N",
+            min=1,
+            max=1000,
+            help="Measure each timed cell in N fresh processes, in rounds over all cells, as "
+            "'bench compare' needs it (measure.processes); with --resume, raise the number to N.",
+        ),
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Complete this run folder instead of starting one.")
     ] = None,
@@ -74,7 +94,10 @@ def run(
         raise UserError("--set does not go with --resume: a run keeps its settings")
     if resume is None and (retry_failed or allow_mixed):
         raise UserError("--retry-failed and --allow-mixed go with --resume RUN_DIR")
-    loaded = load_scenario(scenario, set_ or ()) if scenario is not None else None
+    overrides = list(set_ or ())
+    if processes is not None and resume is None:
+        overrides.append(f"measure.processes={processes}")
+    loaded = load_scenario(scenario, overrides) if scenario is not None else None
     if dry_run:
         if loaded is None or resume is not None:
             raise UserError("--dry-run goes with a scenario file alone")
@@ -91,8 +114,9 @@ def run(
         retry_failed=retry_failed,
         quiet=quiet,
         allow_mixed=allow_mixed,
+        processes=processes if resume is not None else None,
     )
-    _write_report(folder.path)
+    write_run_report(folder.path)
     failed = {record.status for record in folder.records()} & FAILED
     return 1 if strict and failed else 0
 
@@ -122,36 +146,6 @@ def _list_cells(scenario: "Scenario", device: str | None) -> int:
     console().print(table)
     print(f"{len(cells)} cells on {cells[0].device}; nothing was measured")
     return 0
-
-
-def _write_report(run_dir: Path) -> None:
-    import yaml
-
-    from bench.run.store import load_frame
-    from reports.report import write_report
-
-    environment = json.loads((run_dir / "environment.json").read_text())
-    scenario = yaml.safe_load((run_dir / "scenario.yaml").read_text())
-    write_report(run_dir, load_frame(run_dir), environment, scenario)
-    print(f"report: {run_dir / 'report.md'}")
-
-
-@app.command()
-def report(
-    run_dir: Annotated[
-        Path,
-        typer.Argument(help="Folder of a run, finished or not; or of a 'distill evaluate'."),
-    ],
-) -> None:
-    """Write a run's tables, figures and report.md again; of an evaluation, draw its figure."""
-    from bench.run.store import check_run_folder
-    from reports.ratio_figure import TABLE, write_ratio_figure
-
-    if (run_dir / TABLE).is_file():
-        print(f"figure: {write_ratio_figure(run_dir)[0]}")
-        return
-    check_run_folder(run_dir)
-    _write_report(run_dir)
 
 
 @app.command()

@@ -64,12 +64,10 @@ def export(
     """Write a page on which people compare a run's results, blind; needs no server, no network."""
     from typing import cast, get_args
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress
-
     from bench.study.export import ASK, Format, StudyOptions, export_study
     from bench.study.sources import material_of_folder, material_of_run
-    from bench.suggest import did_you_mean
+    from distill.command_line import progress_bar
+    from distill.suggest import did_you_mean
 
     if (run_dir is None) == (folder is None):
         raise UserError("give a run folder, or --folder with pictures, and not both")
@@ -94,21 +92,8 @@ def export(
         max_side=max_side,
         embed=embed,
     )
-    with Progress(
-        "pictures",
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=Console(stderr=True),
-        disable=quiet,
-        transient=True,
-    ) as progress:
-        task = progress.add_task("pictures", total=None)
-        written = export_study(
-            material,
-            out,
-            options,
-            report=lambda done, total: progress.update(task, completed=done, total=total),
-        )
+    with progress_bar("pictures", quiet=quiet) as report:
+        written = export_study(material, out, options, report=report)
     for note in written.notes:
         print(f"note: {note}")
     where = written.folder / "index.html"

@@ -12,8 +12,8 @@ from typing import Literal
 from bench.errors import EnvironmentUnfitError, UserError
 from bench.images import image_size
 from bench.scenes import CONTENT_NAMES, STYLE_NAMES, Kind
-from bench.suggest import did_you_mean, did_you_mean_path
 from bench.units import Size
+from distill.suggest import did_you_mean, did_you_mean_path
 
 Role = Literal["content", "style"]
 

@@ -59,7 +59,7 @@ class Record(BaseModel):
     status: Status
     reason_code: str | None = None
     """``cuda_allocator``, ``host_allocator``, ``killed``, ``exception``, ``time_limit``,
-    ``run_time_limit``, ``random_weights``, ``precision``, ..."""
+    ``run_time_limit``, ``predicted``, ``random_weights``, ``precision``, ..."""
     reason: str | None = None
     """One sentence for a person."""
     requested_mb: float | None = None
@@ -107,13 +107,19 @@ class Record(BaseModel):
     """CPU: peak resident set over what stood before the first pass."""
 
     predicted_peak_mb: float | None = None
-    """What the execution planned with (predicted, not measured)."""
+    """The peak of one pass as predicted before the cell was run (not measured), in the terms of
+    ``peak_allocated_mb`` on CUDA and of ``peak_rss_growth_mb`` on a CPU."""
+    predicted_latency_ms: float | None = None
+    """``latency_ms`` as predicted from the device's calibration before the cell was run (not
+    measured); null where there is none."""
     strip_rows: int | None = None
     """Strips: their height in image lines."""
 
     # quality: means over the pairs
     quality_network: str | None = None
     quality_pairs: int | None = None
+    metrics_s: float | None = None
+    """Seconds of computing the metrics, over all pairs; stylising not included."""
     content_loss: float | None = None
     style_loss: float | None = None
     style_loss_relu1_1: float | None = None

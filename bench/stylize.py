@@ -12,29 +12,29 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import psutil
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from bench.cells import Execution, Precision
 from bench.errors import EnvironmentUnfitError, UserError
 from bench.execution.rows import TensorSink, TensorSource, padded_bands, padded_size
 from bench.execution.strip_plan import FIXED, StripPlan, largest_band, plan_strips
-from bench.execution.strips import Report, stylize_rows
+from bench.execution.strips import stylize_rows
 from bench.execution.thumbnail import PADDING, PATCH, THUMBNAIL
-from bench.images import check_writable, read_image, resize
+from bench.images import read_image, resize
 from bench.measure.devices import resolve_device
 from bench.measure.out_of_memory import out_of_memory
 from bench.pixel_rows import ArraySource
 from bench.prefetch import Prefetched
 from bench.stylizers import Stylizer, Unsupported, load_stylizer
-from bench.suggest import did_you_mean
 from bench.units import Size, parse_bytes, parse_size
 from bench.vips_rows import VipsSink, VipsSource, holds_16_bits
 from distill.cascades import weights_kind
+from distill.command_line import progress_bar
+from distill.image_files import check_writable
 from distill.inference import Layout
 from distill.models import parse_model
 from distill.networks import ALIGNMENT
 from distill.streaming import stream
+from distill.suggest import did_you_mean
 from distill.transforms import FeatureStats
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def stylize_file(
             pixels = read_image(style)
             target = wanted_style or wanted
             style_source = ArraySource(resize(pixels, target) if target else pixels)
-            with _progress(quiet) as report, sink:
+            with progress_bar("stylising", quiet=quiet, counted=False) as report, sink:
                 if choice.plan is None:
                     _in_memory(stylizer, source, style_source, sink, alpha)
                 else:
@@ -291,19 +291,6 @@ def _encode_style(stylizer: Stylizer, style: ArraySource, rows: int) -> "StyleCo
 def _rows_of_equal_bytes(rows: int, width: int, other_width: int) -> int:
     """How many rows of the other width take no more than ``rows`` of a width; 16 at the least."""
     return max(ALIGNMENT, rows * width // other_width // ALIGNMENT * ALIGNMENT)
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Report]:
-    """A bar with the time left, if there is a terminal to draw it on."""
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield lambda done, total: None
-        return
-    columns = TextColumn("stylising"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
-    with Progress(*columns, TextColumn("left"), console=console, transient=True) as progress:
-        task = progress.add_task("stylising", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -21,9 +21,9 @@ from PIL import TiffImagePlugin
 from torch import Tensor
 
 from bench.errors import UserError
-from bench.images import check_writable, read_image
+from bench.images import read_image
 from bench.pixel_rows import AnyPixels, ArraySource, TurnedPixels, to_band
-from bench.units import Size
+from distill.image_files import check_writable
 
 # --- Reading --------------------------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class VipsSink:
     def __init__(
         self, path: Path, width: int, height: int, *, depth: int = 8, tiled: bool = False
     ) -> None:
-        check_writable(path, Size(width, height))
+        check_writable(path, (width, height))
         check_depth(path, depth)
         self._path, self._width, self._height, self._depth = path, width, height, depth
         webp = path.suffix.lower() == ".webp"

@@ -42,7 +42,7 @@ def fetch(name: Annotated[str, typer.Argument(help="A name that 'distill info' l
     print(f"{name}: {sum(p.numel() for p in encoder.parameters()):,} parameters, checksum right")
 
 
-# The sub-commands of their own files: cli_NAME.py.
+# The sub-commands that have files of their own.
 app.command("info")(info)
 app.command("evaluate")(evaluate)
 app.command("export")(export)

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from distill.cascades import architecture, load_cascade, model_widths
 from distill.command_line import console
-from distill.embedded import NETWORKS, read_embedded, read_headers
+from distill.embedded import NETWORKS, embedded_headers, read_headers
 from distill.errors import UserError
 from distill.header import Header
 from distill.models import ModelSpec, parse_model
 from distill.networks import count_macs_per_pixel, count_parameters
 from distill.quantise import INPUT_SCALE, is_quantised, is_scale
 from distill.registry import REGISTRY
-from distill.weights import read_stored, read_tensors, sha256
+from distill.weights import read_stored, restore_tensors, sha256
 
 
 def info(
@@ -54,8 +54,8 @@ def _registry_table() -> Table:
 
 
 def _show_file(out: Console, path: Path) -> None:
-    whole, metadata = read_tensors(path)
-    stored, _ = read_stored(path)
+    stored, metadata = read_stored(path)
+    whole = restore_tensors(path, stored)
     headers = read_headers(metadata)
     for key, value in sorted(metadata.items()):
         if key != NETWORKS or not headers:
@@ -97,8 +97,8 @@ def _show_model(out: Console, spec: ModelSpec) -> None:
     out.print(f"parameters: {cost.parameters:,}")
     out.print(f"MACs a pixel: {cost.macs_per_pixel:,.0f}")
     out.print(f"weights: {networks.weights} ({networks.detail})")
-    if spec.weights is None and (embedded := read_embedded(spec)) is not None:
-        _show_headers(out, embedded.headers)
+    if spec.weights is None and (headers := embedded_headers(spec)) is not None:
+        _show_headers(out, headers)
 
 
 def _show_headers(out: Console, headers: Mapping[str, Header]) -> None:

@@ -1,11 +1,20 @@
-"""How both commands end: exit codes, and one line for each problem instead of a traceback."""
+"""What both commands share: exit codes, one line for each problem, tables, progress."""
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from distill.errors import UserError
 
@@ -16,6 +25,28 @@ INTERRUPTED = 130
 def console() -> Console:
     """Where tables are printed: as wide as the terminal, or wide enough when there is none."""
     return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+@contextmanager
+def progress_bar(
+    what: str, *, quiet: bool, counted: bool = True
+) -> Iterator[Callable[[int, int], None]]:
+    """A bar with the time left, if standard error is a terminal; it is told what is done of what.
+
+    Args:
+        what: is counted or going on, in a word.
+        quiet: show nothing.
+        counted: show numbers (``3/20``) instead of a percentage.
+    """
+    screen = Console(stderr=True)
+    if quiet or not screen.is_terminal:
+        yield lambda done, total: None
+        return
+    numbers = MofNCompleteColumn() if counted else TaskProgressColumn()
+    columns = TextColumn(what), BarColumn(), numbers, TimeRemainingColumn(), TextColumn("left")
+    with Progress(*columns, console=screen, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def run_app(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> int:

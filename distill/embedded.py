@@ -9,17 +9,19 @@ writes both.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 
 from torch import Tensor
 
 from distill.errors import UserError
 from distill.header import Header, read_header
 from distill.models import ModelSpec
-from distill.weights import read_tensors, sha256
+from distill.weights import read_metadata, read_tensors, sha256
 
 ASSETS: Traversable = files("distill") / "assets"
 """The folder they are in; tests put another in its place."""
@@ -80,9 +82,34 @@ def read_embedded(spec: ModelSpec) -> EmbeddedModel | None:
     Raises:
         UserError: for a file that is missing or damaged.
     """
+    with _verified(spec) as path:
+        if path is None:
+            return None
+        tensors, metadata = read_tensors(path)
+    networks: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        stage, role, own = key.split(".", 2)
+        networks.setdefault(f"{stage}.{role}", {})[own] = tensor
+    return EmbeddedModel(networks, read_headers(metadata))
+
+
+def embedded_headers(spec: ModelSpec) -> dict[str, Header] | None:
+    """How each network of a model's embedded weights was made; None where the package has none.
+
+    Raises:
+        UserError: for a file that is missing or damaged.
+    """
+    with _verified(spec) as path:
+        return None if path is None else read_headers(read_metadata(path))
+
+
+@contextmanager
+def _verified(spec: ModelSpec) -> Iterator[Path | None]:
+    """The embedded file of a model, its checksum right; None where there is none."""
     name, digest = embedded_file(spec), embedded_digest(spec)
     if digest is None:
-        return None
+        yield None
+        return
     with as_file(ASSETS / name) as path:
         if not path.is_file():
             raise UserError(
@@ -93,12 +120,7 @@ def read_embedded(spec: ModelSpec) -> EmbeddedModel | None:
                 f"{path}: SHA-256 is {found}, not {digest}: the installed file is damaged; install "
                 "the project again"
             )
-        tensors, metadata = read_tensors(path)
-    networks: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        stage, role, own = key.split(".", 2)
-        networks.setdefault(f"{stage}.{role}", {})[own] = tensor
-    return EmbeddedModel(networks, read_headers(metadata))
+        yield path
 
 
 def read_headers(metadata: Mapping[str, str]) -> dict[str, Header]:

@@ -4,22 +4,45 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+UNFINISHED = ".tmp"
+"""Ending of the file that is being written; what a killed process leaves has it."""
+
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Have ``write`` fill a temporary file, and put it in the place of ``path`` once it is whole.
 
-    A reader, and whoever looks after a crash, finds the old file, the new one, or none.
+    A reader, and whoever looks after a crash or a power cut, finds the old file, the new one, or
+    none. Folders on the way are made.
+
+    Raises:
+        OSError: when the disk refuses; nothing is left then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # The process id keeps one that is just dying from sharing a file with the next.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         write(temporary)
         temporary.chmod(0o666 & ~_umask())  # some writers make files for their owner only
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        # The rename itself is only safe from a power cut once the folder is on the disk.
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """A whole file of these bytes, or nothing; see :func:`write_atomically`."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_atomically(path, write)
 
 
 def _umask() -> int:

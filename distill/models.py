@@ -1,9 +1,11 @@
 """Names of models: ``METHOD-FAMILY-RATIOx[:WEIGHTS]``, and what a name stands for."""
 
-import difflib
 import math
 import re
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
+
+from distill.suggest import nearest
 
 Method = Literal["wct", "adain"]
 Family = Literal["vgg16", "vgg19"]
@@ -65,5 +67,30 @@ def _nearest(name: str) -> str | None:
     if match := re.fullmatch(r"(.+-)(\d{1,9})x?", name):
         ratio = min(RATIOS, key=lambda r: abs(math.log(r) - math.log(max(1, int(match[2])))))
         name = f"{match[1]}{ratio}x"
-    near = difflib.get_close_matches(name, model_names(), n=1)
-    return near[0] if near else None
+    return nearest(name, model_names())
+
+
+def short_names(models: Sequence[str]) -> dict[str, str]:
+    """Model names with the folders of a ``:PATH`` suffix left out, as far as they stay distinct.
+
+    ``wct-vgg19-16x:/a/b/weights`` becomes ``wct-vgg19-16x:weights``, or ``...:b/weights`` where
+    another model of ``models`` would have the same short name.
+    """
+    names: dict[str, str] = {}
+    for model in dict.fromkeys(models):
+        others = [other for other in models if other != model]
+        depth = 1
+        while _tail(model, depth) != model and any(
+            _tail(model, depth) == _tail(other, depth) for other in others
+        ):
+            depth += 1
+        names[model] = _tail(model, depth)
+    return names
+
+
+def _tail(model: str, depth: int) -> str:
+    stem, colon, path = model.partition(":")
+    parts = [part for part in path.replace("\\", "/").split("/") if part]
+    if not colon or not parts or len(parts) < depth:
+        return model
+    return f"{stem}:{'/'.join(parts[-depth:])}"

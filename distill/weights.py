@@ -1,8 +1,10 @@
 """Reading weights: those of the registry, checksummed, and files in any place."""
 
 import hashlib
+import socket
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from http.client import HTTPException
 from importlib.resources import as_file, files
@@ -20,6 +22,8 @@ from distill.registry import REGISTRY, NamedWeights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+NETWORK_TIMEOUT_S = 10.0
+"""Seconds without an answer after which a download is given up."""
 
 
 def sha256(path: Path) -> str:
@@ -38,10 +42,36 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         UserError: for a file that is missing, that is no such file, or whose scales do not fit.
     """
     stored, metadata = read_stored(path)
+    return restore_tensors(path, stored), metadata
+
+
+def restore_tensors(path: Path, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that a file's stored ones (:func:`read_stored`) stand for.
+
+    Raises:
+        UserError: for scales that do not fit.
+    """
     try:
-        return restored(stored), metadata
+        return restored(stored)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Metadata of a weights file, without its tensors; empty for a PyTorch checkpoint.
+
+    Raises:
+        UserError: for a file that is missing, or that is no safetensors file by that name.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such weights file")
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(_unreadable(path, error)) from error
 
 
 def read_stored(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -52,12 +82,9 @@ def read_stored(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         UserError: for a file that is missing or that is no such file.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such weights file")
+    metadata = read_metadata(path)
     if path.suffix == ".safetensors":
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
             return load_file(path), metadata
         except (SafetensorError, OSError) as error:
             raise UserError(_unreadable(path, error)) from error
@@ -75,7 +102,7 @@ def read_stored(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
     ):
         raise UserError(f"{path}: holds no table of tensors; a state_dict is expected")
-    return dict(content), {}
+    return dict(content), metadata
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -147,21 +174,48 @@ def download(weights: str) -> dict[str, Tensor]:
             f"{weights}: {target} is damaged (SHA-256 {found[:8]}..., not {stated}...); delete it "
             "and try again"
         )
+    if not target.is_file():
+        fetch(url, target, what=weights, digest=stated)
+    tensors: dict[str, Tensor] = torch.load(target, map_location="cpu", weights_only=True)
+    return tensors
+
+
+def fetch(url: str, target: Path, *, what: str, digest: str) -> None:
+    """Download a file, with progress; it is there whole and right, or not at all.
+
+    Args:
+        url: where it is.
+        target: where to put it; folders on the way are made.
+        what: it is, for messages.
+        digest: SHA-256 of the file, or the first digits of it.
+
+    Raises:
+        UserError: when there is no answer for ``NETWORK_TIMEOUT_S``, what came has another digest,
+            or the disk refuses.
+    """
     try:
-        tensors: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
-            url, map_location="cpu", progress=True, check_hash=True, weights_only=True
-        )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _network_timeout(NETWORK_TIMEOUT_S):
+            torch.hub.download_url_to_file(url, str(target), hash_prefix=digest, progress=True)
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise UserError(
-            f"{weights} must be downloaded, and that failed ({reason}); with a network try "
-            f"again, or put the file from {url} at {target}"
+            f"{what} must be downloaded, and that failed ({reason}); with a network try again, or "
+            f"put the file from {url} at {target}"
         ) from error
     except RuntimeError as error:  # the hash
-        raise UserError(
-            f"{weights}: what came from {url} is damaged ({error}); try again"
-        ) from error
-    return tensors
+        raise UserError(f"{what}: what came from {url} is damaged ({error}); try again") from error
+
+
+@contextmanager
+def _network_timeout(seconds: float) -> Iterator[None]:
+    """torch.hub opens addresses without a limit of its own: only the process's counts."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _from_torchvision(tensors: Mapping[str, Tensor], family: str) -> dict[str, Tensor]:

@@ -1,14 +1,14 @@
 """The devices a run can be on, by their names on the command line. Never initialises CUDA."""
 
-import difflib
 import os
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from bench.errors import EnvironmentUnfitError, UserError
+from bench.errors import EnvironmentUnfitError
 from bench.measure.nvml import ask_nvml, nvml
+from distill.devices import parse_device
 
 
 @dataclass(frozen=True)
@@ -90,22 +90,13 @@ def resolve_device(requested: str) -> str:
         UserError: for any other text.
         EnvironmentUnfitError: the GPU asked for is not there, or PyTorch was built without CUDA.
     """
-    if requested == "cpu":
+    kind, index = parse_device(requested)
+    if kind == "cpu":
         return "cpu"
-    if requested == "auto":
+    if kind == "auto":
         return "cuda:0" if torch.version.cuda and gpus() else "cpu"
-    kind, separator, number = requested.partition(":")
-    if kind != "cuda" or (separator and not (number.isascii() and number.isdecimal())):
-        raise UserError(_misspelt_device(requested))
-    index = int(number or 0)
     _require_gpu(requested, index)
     return f"cuda:{index}"
-
-
-def _misspelt_device(requested: str) -> str:
-    near = difflib.get_close_matches(requested, ["auto", "cpu", "cuda", "cuda:0"], n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"device: must be auto, cpu, cuda or cuda:N (N from 0), got {requested!r}{hint}"
 
 
 def _require_gpu(requested: str, index: int) -> None:

@@ -8,11 +8,13 @@ from bench.errors import UserError
 from bench.quality.built_in import IMAGE_METRICS
 from bench.quality.metric import Metric
 from bench.quality.set_plugins import SET_METRICS
-from bench.suggest import did_you_mean
 from distill.models import parse_model
+from distill.suggest import did_you_mean
 
 GROUP = "ultrastyle_bench.metrics"
 """Entry-point group of plug-ins; see :mod:`bench.quality.metric`."""
+TEACHER = "teacher"
+"""Folder of teachers' outputs in a run folder, as long as the run is not done."""
 
 
 def built_in() -> Mapping[str, Metric]:

@@ -26,8 +26,8 @@ from bench.quality.set_images import ImageSet, batches, read_set
 from bench.quality.set_metrics import NETWORKS, SET_METRICS, Network, SetMetric
 from bench.quality.set_networks import SetNetwork, load_network
 from bench.quality.tiles import tiled_mean
-from bench.suggest import did_you_mean
 from distill.perceptual import LEAST_SIDE, Lpips
+from distill.suggest import did_you_mean
 
 FRECHET_IMAGES_PER_DIMENSION = 5
 """Below this many the bias, which falls with 1/n, is warned of: 10,240 images for Inception's 2048

@@ -1,7 +1,9 @@
 """The quality of one model: every metric over pairs of content and style images."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,14 +13,14 @@ import torch
 from bench.cells import Cell
 from bench.errors import UserError
 from bench.image_tensors import load_tensor, to_uint8
-from bench.images import write_image
 from bench.measure.proc import return_freed_memory
-from bench.quality.catalogue import find_metric, is_built_in
+from bench.quality.catalogue import TEACHER, find_metric, is_built_in
 from bench.quality.metric import Conditions, Metric, Pair, PictureSet, Values
-from bench.quality.teacher import FOLDER, Teacher
+from bench.quality.teacher import Teacher
 from bench.record import Record
 from bench.stylizers import Stylizer
 from bench.units import Size
+from distill.image_files import write_picture
 from distill.pairs import image_pairs
 
 
@@ -29,13 +31,25 @@ class _Metrics:
         self.absent: dict[str, str] = {}
         self.measures: dict[str, Callable[[Any], Values]] = {}
         self.metrics: dict[str, Metric] = {}
+        self.seconds = 0.0
+        """Of loading networks and computing, so far."""
         self._conditions = conditions
-        for name in metrics:
-            try:
-                self.metrics[name] = find_metric(name)
-                self.measures[name] = self.metrics[name].prepare(conditions)
-            except UserError as error:
-                self.leave_out(name, error)
+        with self.timed():
+            for name in metrics:
+                try:
+                    self.metrics[name] = find_metric(name)
+                    self.measures[name] = self.metrics[name].prepare(conditions)
+                except UserError as error:
+                    self.leave_out(name, error)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Adds what the block takes to ``seconds``."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - began
 
     def leave_out(self, name: str, error: UserError) -> None:
         """The metric cannot be had."""
@@ -104,7 +118,7 @@ def evaluate_quality(stylizer: Stylizer, cell: Cell, image_dir: Path) -> dict[st
     metrics = _Metrics(
         settings.metrics, Conditions(settings, cell.device, content_size, style_size)
     )
-    teacher = _teacher(cell, stylizer, metrics, pairs, image_dir.with_name(FOLDER))
+    teacher = _teacher(cell, stylizer, metrics, pairs, image_dir.with_name(TEACHER))
     image_dir.mkdir(exist_ok=True)
     per_pair: list[dict[str, Any]] = []
     keys: dict[str, list[str]] = {}
@@ -123,24 +137,27 @@ def evaluate_quality(stylizer: Stylizer, cell: Cell, image_dir: Path) -> dict[st
         for key, (file, picture) in pictures.items():
             # Contents and styles may have come already, in this cell or in another.
             if key == "image" or not (image_dir / file).is_file():
-                write_image(image_dir / file, to_uint8(picture))
+                write_picture(image_dir / file, to_uint8(picture))
         paths = {key: f"{image_dir.name}/{file}" for key, (file, _) in pictures.items()}
         of_teacher = teacher.output((content_spec, style_spec)) if teacher else None
         pair = Pair(output, content, style, of_teacher, style_spec)
         entry: dict[str, Any] = {"content": content_spec, "style": style_spec, **paths}
         # Metrics are always computed in full float32, whatever the model was run in.
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with metrics.timed(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             for name in metrics.per("image"):
                 values = metrics.of(name, pair)
                 keys[name] = list(values)
                 entry |= values
         per_pair.append(entry)
         del content, style, output, pictures, pair, of_teacher
+    with metrics.timed():
+        values = _values(metrics, keys, per_pair, image_dir)
     return {
         "quality_network": settings.network,
         "quality_pairs": len(per_pair),
         "quality_teacher": teacher.model if teacher else None,
-        **_values(metrics, keys, per_pair, image_dir),
+        **values,
+        "metrics_s": round(metrics.seconds, 3),
         "quality_definitions": metrics.definitions(len(per_pair)),
         "metrics_absent": metrics.absent or None,
         "per_pair": per_pair,

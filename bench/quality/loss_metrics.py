@@ -1,6 +1,6 @@
 """Content and style losses as metrics; they share one pass over each output."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from bench.quality.metric import Conditions, ImageMeasure, Pair, Values
 from bench.quality.streamed_losses import (
@@ -60,27 +60,23 @@ def content_loss(conditions: Conditions) -> ImageMeasure:
     return measure
 
 
-def style_loss(conditions: Conditions) -> ImageMeasure:
-    """The total and, as ``style_loss_LAYER``, each layer's; see the catalogue."""
-    reference = _Reference.of(conditions)
+def _style_metric(
+    name: str, losses: Callable[[Statistics, Statistics], Mapping[str, float]]
+) -> Callable[[Conditions], ImageMeasure]:
+    """The total and, as ``NAME_LAYER``, each layer's; see the catalogue for the definition."""
 
-    def measure(pair: Pair) -> Values:
-        found = gram_losses(reference.compared(pair).statistics, reference.style(pair))
-        return _with_total("style_loss", found)
+    def prepare(conditions: Conditions) -> ImageMeasure:
+        reference = _Reference.of(conditions)
 
-    return measure
+        def measure(pair: Pair) -> Values:
+            layers = losses(reference.compared(pair).statistics, reference.style(pair))
+            each = {f"{name}_{layer}": loss for layer, loss in layers.items()}
+            return {name: sum(layers.values())} | each
 
+        return measure
 
-def style_loss_adain(conditions: Conditions) -> ImageMeasure:
-    """The total and, as ``style_loss_adain_LAYER``, each layer's; see the catalogue."""
-    reference = _Reference.of(conditions)
-
-    def measure(pair: Pair) -> Values:
-        found = adain_losses(reference.compared(pair).statistics, reference.style(pair))
-        return _with_total("style_loss_adain", found)
-
-    return measure
+    return prepare
 
 
-def _with_total(name: str, layers: Mapping[str, float]) -> Values:
-    return {name: sum(layers.values())} | {f"{name}_{key}": loss for key, loss in layers.items()}
+style_loss = _style_metric("style_loss", gram_losses)
+style_loss_adain = _style_metric("style_loss_adain", adain_losses)

@@ -1,10 +1,6 @@
 """The networks whose features sets are compared in, made through torch-fidelity's registry."""
 
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -12,15 +8,13 @@ from torch import Tensor, nn
 
 from bench.errors import UserError
 from bench.quality.set_metrics import INCEPTION_WEIGHTS, NETWORKS, Network, NetworkFacts
-from distill.weights import sha256
+from distill.weights import fetch, sha256
 
 INCEPTION_URL = (
     f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_WEIGHTS}"
 )
 INCEPTION_DIGEST = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """SHA-256 of that file: features of other weights would give numbers that are no FID."""
-NETWORK_TIMEOUT_S = 10.0
-"""Seconds without an answer after which a download is given up."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,7 @@ def inception_weights(source: str) -> Path:
     cached = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_WEIGHTS
     path = cached if source in ("cache", "download") else Path(source)
     if source == "download" and not path.is_file():
-        _download(path)
+        fetch(INCEPTION_URL, path, what="Inception's file of weights", digest=INCEPTION_DIGEST)
     if not path.is_file():
         if source == "cache":
             raise UserError(
@@ -98,33 +92,3 @@ def inception_weights(source: str) -> Path:
             f"{INCEPTION_DIGEST[:8]}...); with other weights the numbers would be no FID"
         )
     return path
-
-
-def _download(target: Path) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _network_timeout(NETWORK_TIMEOUT_S):
-            torch.hub.download_url_to_file(
-                INCEPTION_URL, str(target), hash_prefix=INCEPTION_DIGEST, progress=True
-            )
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise UserError(
-            f"Inception's weights must be downloaded, and that failed ({reason}); put the file "
-            f"from {INCEPTION_URL} at {target}"
-        ) from error
-    except RuntimeError as error:  # the hash
-        raise UserError(
-            f"Inception's weights: what came from {INCEPTION_URL} is damaged ({error}); try again"
-        ) from error
-
-
-@contextmanager
-def _network_timeout(seconds: float) -> Iterator[None]:
-    """torch.hub opens addresses without a limit of its own: only the process's counts."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -1,6 +1,7 @@
 """The teacher's outputs, which students' are compared with.
 
-Each is computed once for a run and kept in its folder, since every cell has a process of its own.
+Each is computed once for a run and kept in its folder until the run is done, since every cell has a
+process of its own: one ``.npy`` file, float32 (1, 3, H, W), for each pair.
 They are made in float32 and in strips, which give the whole image's result in little memory,
 however the students are run; so all students are compared with the same.
 """
@@ -27,8 +28,6 @@ from bench.quality.catalogue import default_teacher
 from bench.stylizers import Stylizer, Unsupported, load_stylizer, model_facts
 from bench.units import Size
 
-FOLDER = "teacher"
-"""Of the run folder: one ``.npy`` file, float32 (1, 3, H, W), for each pair."""
 _SHARE = 0.5
 """Of the memory that is free, what the teacher may take where nobody set a limit."""
 

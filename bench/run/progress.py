@@ -204,6 +204,8 @@ def label(record: Record) -> str:
     """What sets a record's cell apart, as :meth:`Cell.label` has it."""
     size = f"{record.width}x{record.height}"
     what = f"{record.model} {record.execution} {record.precision} {size}"
+    if record.repeat:
+        what += f" (process {record.repeat + 1})"
     return what if record.kind == "performance" else f"{what} quality"
 
 

@@ -6,7 +6,6 @@ Apart from the run folder so that a worker need not load the table libraries to 
 import json
 import logging
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from bench.errors import EnvironmentUnfitError
 from bench.record import SCHEMA_VERSION, Record
+from distill.files import write_bytes_atomically
 
 CELLS = "cells"
 IMAGES = "images"
@@ -36,7 +36,7 @@ def write_record(run_dir: Path, record: Record) -> None:
     # Strict JSON has no NaN or infinity; written as words, they are still numbers when read.
     content = json.dumps(words_for_non_finite(record.model_dump()), indent=1, allow_nan=False)
     path = run_dir / CELLS / record_name(record.id, record.repeat)
-    write_atomically(path, (content + "\n").encode())
+    write_file(path, (content + "\n").encode())
 
 
 def read_record(path: Path) -> Record:
@@ -47,26 +47,34 @@ def read_record(path: Path) -> Record:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:  # malformed JSON and malformed UTF-8 alike
         raise ValueError(f"{path}: not a whole JSON file: {error}") from None
-    if isinstance(content, dict):
-        if content.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(
-                f"{path}: schema_version is {content.get('schema_version')!r}, "
-                f"this version reads {SCHEMA_VERSION}"
-            )
-        # Typed numbers are turned back by the model; free-form entries have no type to go by.
-        content["per_pair"] = _non_finite_for_words(content.get("per_pair"))
-    try:
-        record = Record.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{path}: {key}: {first['msg']}") from None
+    record = parse_record(content, str(path))
     if path.name != record_name(record.id, record.repeat):
         raise ValueError(
             f"{path}: holds the record of cell {record.id}, repeat {record.repeat}: "
             "the file was renamed or copied"
         )
     return record
+
+
+def parse_record(content: object, where: str) -> Record:
+    """A record from what its JSON holds; ``where`` it stands begins a message.
+
+    Raises ``ValueError``, of one line, for anything but a valid record.
+    """
+    if isinstance(content, dict):
+        if content.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(
+                f"{where}: schema_version is {content.get('schema_version')!r}, "
+                f"this version reads {SCHEMA_VERSION}"
+            )
+        # Typed numbers are turned back by the model; free-form entries have no type to go by.
+        content = content | {"per_pair": _non_finite_for_words(content.get("per_pair"))}
+    try:
+        return Record.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where}: {key}: {first['msg']}") from None
 
 
 def read_records(run_dir: Path, *, report: Callable[[str], object] = _log.warning) -> list[Record]:
@@ -84,24 +92,11 @@ def read_records(run_dir: Path, *, report: Callable[[str], object] = _log.warnin
     return sorted(records, key=lambda record: (record.started_at or "", record.id, record.repeat))
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
     """Write a whole file or nothing. Raises ``EnvironmentUnfitError`` if the disk refuses."""
-    # The process id keeps a worker that is just dying from sharing a temporary file with the next.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        # The rename itself is only safe from a power cut once the folder is on the disk.
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        write_bytes_atomically(path, content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise EnvironmentUnfitError(f"{path}: cannot be written: {error.strerror}") from None
 
 

@@ -16,18 +16,21 @@ from bench.errors import UserError
 from bench.measure.code_version import code_version
 from bench.measure.devices import resolve_device
 from bench.measure.environment import collect_environment, environment_differences
+from bench.prediction.calibration import load_calibration
 from bench.record import Record
 from bench.run.draft import random_weights_reason, unmeasured
 from bench.run.executor import WORKER, run_cell
+from bench.run.foresight import Foresight
 from bench.run.progress import Progress, duration_text, progress_for, summary
+from bench.run.rounds import Task, ended, rounds, unfinished
 from bench.run.schedule import (
     Measured,
+    Run,
     Skip,
     by_work,
     decide,
     least_times_s,
     time_left_s,
-    unfinished,
 )
 from bench.run.store import RunFolder
 from bench.scenario import Scenario, load_scenario
@@ -46,6 +49,7 @@ def run_scenario(
     retry_failed: bool = False,
     quiet: bool = False,
     allow_mixed: bool = False,
+    processes: int | None = None,
     worker: Sequence[str] = WORKER,
 ) -> RunFolder:
     """Measure all cells of a scenario, or those that a run folder still lacks.
@@ -60,6 +64,8 @@ def run_scenario(
         quiet: print only how it ended.
         allow_mixed: with ``resume``, go on although the machine, the versions or the settings have
             changed.
+        processes: with ``resume``, measure each cell in this many processes from now on, not fewer
+            than so far; the folder's scenario is changed accordingly.
         worker: command of the worker process, for tests.
 
     Returns:
@@ -83,6 +89,8 @@ def run_scenario(
         environment = collect_environment(device)
         if folder is not None and not allow_mixed:
             _refuse_other_environment(folder, environment)
+        if folder is not None and processes is not None:
+            scenario = _with_processes(folder, scenario, processes)
         cells = scenario.cells(
             device,
             weights_digest=partial(_weights_digest, seed=scenario.seed),
@@ -91,11 +99,15 @@ def run_scenario(
         facts = {cell.id: _facts(cell) for cell in cells}
         if folder is None:
             folder = stack.enter_context(RunFolder.create(out, scenario, environment))
+        foresight = Foresight(load_calibration(cells[0], environment), skip=scenario.skip_predicted)
+        gmacs = {key: value["gmacs"] for key, value in facts.items()}
         with _interruptible():
             _run(
                 folder,
-                by_work(cells, {key: value["gmacs"] for key, value in facts.items()}),
+                by_work(cells, gmacs, foresight.seconds(cells)),
                 facts,
+                foresight,
+                processes=scenario.measure.processes,
                 run_time_limit_s=scenario.run_time_limit,
                 device=device,
                 retry_failed=retry_failed,
@@ -109,7 +121,9 @@ def _run(
     folder: RunFolder,
     cells: Sequence[Cell],
     facts: Mapping[str, Facts],
+    foresight: Foresight,
     *,
+    processes: int,
     run_time_limit_s: float | None,
     device: str,
     retry_failed: bool,
@@ -119,28 +133,33 @@ def _run(
     began = time.monotonic()
     problems: list[str] = []
     records = folder.records(report=problems.append)
-    todo = unfinished(cells, records, retry_failed=retry_failed)
-    progress = progress_for(total=len(cells), done=len(cells) - len(todo), quiet=quiet)
+    tasks = rounds(cells, processes)
+    todo = unfinished(tasks, records, retry_failed=retry_failed)
+    progress = progress_for(total=len(tasks), done=len(tasks) - len(todo), quiet=quiet)
 
     def end(how: str, *more: str) -> None:
         folder.write_parquet()
         ours = {cell.id for cell in cells}
         kept = [r for r in folder.records(report=lambda _: None) if r.id in ours]
         took = duration_text(time.monotonic() - began)
-        what = f"{len(kept)} of {len(cells)} cells ({summary(kept)})"
+        what = f"{len({r.id for r in kept})} of {len(cells)} cells"
+        if processes > 1:
+            what += f" in {len(kept)} processes"
+        what += f" ({summary(kept)})"
         progress.end("; ".join([f"{folder.path}: {how} after {took} with {what}", *more]))
 
     try:
         with progress:
             for problem in problems:
                 progress.note(problem)
-            again = {cell.id for cell in todo}
+            again = {(task.cell.id, task.repeat) for task in todo}
             _measure_all(
                 folder,
                 todo,
                 # A failure that is to be repeated must not decide about other cells.
-                [record for record in records if record.id not in again],
+                [record for record in records if (record.id, record.repeat) not in again],
                 facts,
+                foresight,
                 progress,
                 run_ends=None if run_time_limit_s is None else began + run_time_limit_s,
                 worker=worker,
@@ -152,23 +171,29 @@ def _run(
             f"go on with: bench run {scenario} --device {device} --resume {path}",
         )
         raise
+    folder.remove_teacher()
     end("done")
 
 
 def _measure_all(
     folder: RunFolder,
-    cells: Sequence[Cell],
+    tasks: Sequence[Task],
     records: list[Record],
     facts: Mapping[str, Facts],
+    foresight: Foresight,
     progress: Progress,
     *,
     run_ends: float | None,
     worker: Sequence[str],
 ) -> None:
-    measured = Measured(records)
+    measured = Measured(records, prior=foresight.prior)
     gmacs = {key: value["gmacs"] for key, value in facts.items()}
-    for position, cell in enumerate(cells):
-        known = facts[cell.id]
+    cells = [task.cell for task in tasks]
+    over = ended(records)
+    for position, (cell, repeat) in enumerate(tasks):
+        if repeat and cell.id in over:
+            continue
+        known = {**facts[cell.id], **foresight.fields(cell)}
         estimate = measured.estimate(cell, gmacs=gmacs[cell.id])
         later = [] if run_ends is None else cells[position + 1 :]
         others = least_times_s(later, measured, gmacs)
@@ -182,8 +207,16 @@ def _measure_all(
         )
         if cell.kind == "quality" and known["weights"] == "random":
             record = unmeasured(
-                cell, "skipped", "random_weights", random_weights_reason(cell.model), known=known
+                cell,
+                "skipped",
+                "random_weights",
+                random_weights_reason(cell.model),
+                repeat=repeat,
+                known=known,
             )
+            folder.write_record(record)
+        elif isinstance(decision, Run) and (hopeless := foresight.hopeless(cell)):
+            record = unmeasured(cell, "skipped", "predicted", hopeless, repeat=repeat, known=known)
             folder.write_record(record)
         elif isinstance(decision, Skip):
             record = unmeasured(
@@ -191,6 +224,7 @@ def _measure_all(
                 "skipped",
                 decision.reason_code,
                 decision.reason,
+                repeat=repeat,
                 known=known,
                 estimate_s=decision.estimate_s,
             )
@@ -206,10 +240,14 @@ def _measure_all(
                 folder,
                 deadline_s=decision.deadline_s,
                 deadline_code=decision.deadline_code,
+                repeat=repeat,
                 known=known,
                 worker=worker,
             )
+            record = record.model_copy(update=foresight.fields(cell))
+            folder.write_record(record)
         records.append(record)
+        over |= ended([record])
         measured.add(record)
         progress.finished(record)
 
@@ -251,6 +289,20 @@ def _scenario_of(folder: RunFolder, given: Scenario | None) -> Scenario:
             f"resume with {folder.scenario_path}"
         )
     return kept
+
+
+def _with_processes(folder: RunFolder, scenario: Scenario, processes: int) -> Scenario:
+    """The folder's scenario with more processes, written to the folder too."""
+    before = scenario.measure.processes
+    if processes < before:
+        raise UserError(
+            f"{folder.path}: measures each cell in {before} processes; {processes} are fewer, and "
+            "a run keeps what it has"
+        )
+    measure = scenario.measure.model_copy(update={"processes": processes})
+    scenario = scenario.model_copy(update={"measure": measure})
+    folder.write_scenario(scenario)
+    return scenario
 
 
 def _refuse_other_environment(folder: RunFolder, environment: dict[str, Any]) -> None:

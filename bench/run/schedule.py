@@ -3,17 +3,20 @@
 Pure functions of cells and records: nothing here measures, waits or reads a clock.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bench.cells import Cell
-from bench.record import FAILED, Record, Status
+from bench.record import Record, Status
+from bench.run.quality_time import QualityTimes
 from distill.models import parse_model
 
 RunCode = Literal["time_limit", "run_time_limit", "smaller_size_out_of_memory"]
-DECIDED: frozenset[str] = frozenset({"time_limit", "run_time_limit", "smaller_size_out_of_memory"})
-"""Reasons for which this module has a cell skipped."""
+DECIDED: frozenset[str] = frozenset(
+    {"time_limit", "run_time_limit", "smaller_size_out_of_memory", "predicted"}
+)
+"""Reasons for which a cell is skipped that more time or memory, or another version, may undo."""
 
 DEADLINE_FACTOR = 2.0
 DEADLINE_EXTRA_S = 60.0
@@ -39,6 +42,10 @@ class Estimate:
     seconds: float
     basis: str
     """What it was extrapolated from, in words."""
+    extra_s: float = 0.0
+    """Of a quality cell: what comes on top of its passes, as far as it is known."""
+    measured: bool = True
+    """Whether it comes from this run's own measurements: others skip no cell."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +68,25 @@ class Skip:
     estimate_s: float | None = None
 
 
-def by_work(cells: Iterable[Cell], gmacs: Mapping[str, float | None]) -> list[Cell]:
+def by_work(
+    cells: Iterable[Cell],
+    gmacs: Mapping[str, float | None],
+    seconds: Mapping[str, float | None] | None = None,
+) -> list[Cell]:
     """Cells with the least work first, so that the big ones come last, when most is known.
 
     ``gmacs`` are multiply-accumulates of one pass, in 10^9, by cell id; a model without a count is
-    ordered by its megapixels after those with one. The order of equals is kept.
+    ordered by its megapixels after those with one. ``seconds`` are predicted times of one pass: if
+    every cell has one, the order is theirs. The order of equals is kept.
     """
+    cells = list(cells)
+    times = [None if seconds is None else seconds.get(cell.id) for cell in cells]
+
+    def time(cell: Cell) -> float:
+        return ((seconds or {}).get(cell.id) or 0.0) * _passes(cell)
+
+    if None not in times:
+        return sorted(cells, key=time)
 
     def work(cell: Cell) -> tuple[bool, float]:
         count = gmacs.get(cell.id)
@@ -76,39 +96,26 @@ def by_work(cells: Iterable[Cell], gmacs: Mapping[str, float | None]) -> list[Ce
     return sorted(cells, key=work)
 
 
-def unfinished(
-    cells: Sequence[Cell], records: Iterable[Record], *, retry_failed: bool
-) -> list[Cell]:
-    """The cells that are still to be run, in the order given.
-
-    Those without a record; with ``retry_failed`` also those that failed and those that were skipped
-    by :func:`decide`, since more time or memory may be there now.
-    """
-    done = {record.id: record for record in records}
-
-    def wanted(cell: Cell) -> bool:
-        record = done.get(cell.id)
-        if record is None:
-            return True
-        again = record.status in FAILED or (
-            record.status == "skipped" and record.reason_code in DECIDED
-        )
-        return retry_failed and again
-
-    return [cell for cell in cells if wanted(cell)]
-
-
 class Measured:
     """What is known of speed: of all measurements only those that predictions are made from."""
 
-    def __init__(self, records: Iterable[Record] = ()) -> None:
+    def __init__(
+        self,
+        records: Iterable[Record] = (),
+        *,
+        prior: Callable[[Cell], Estimate | None] = lambda _: None,
+    ) -> None:
+        self._prior = prior
+        """Predicts a pass where nothing of its kind was measured."""
         self._largest: dict[tuple[object, ...], Record] = {}
         self._busiest: dict[tuple[object, ...], Record] = {}
+        self._quality = QualityTimes()
         for record in records:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Heed one more record; of no effect unless a latency was measured."""
+        """Heed one more record; of no effect unless a latency or a quality was measured."""
+        self._quality.add(record)
         if record.kind != "performance" or record.status != "ok" or not record.latency_ms:
             return
         way = (record.precision, record.device, record.threads)
@@ -122,14 +129,25 @@ class Measured:
                     self._busiest[kin] = record
 
     def estimate(self, cell: Cell, *, gmacs: float | None = None) -> Estimate | None:
-        """Predict the seconds of one pass.
+        """Predict the seconds of one pass, and for quality of all that is not a pass.
 
         From the largest image that the same model, run in the same way, was measured with, in
         proportion to the pixels; else from the multiply-accumulates a second that another model
         reached at the same precision and device (the same method if there is one, and of those the
-        one with the most work, since small ones are slowed by what is not convolution). None if
-        neither is there within ``FARTHEST``, or ``gmacs`` (of this cell, 10^9) is not known.
+        one with the most work, since small ones are slowed by what is not convolution). The prior
+        if neither is there within ``FARTHEST``, or ``gmacs`` (of this cell, 10^9) is not known.
         """
+        found = self._pass(cell, gmacs)
+        if found is None or cell.kind != "quality":
+            return found
+        extra_s = self._quality.extra_s(cell, _passes(cell), self._seconds_of)
+        return replace(found, extra_s=extra_s)
+
+    def _seconds_of(self, cell: Cell) -> float | None:
+        found = self._pass(cell, None)
+        return None if found is None else found.seconds
+
+    def _pass(self, cell: Cell, gmacs: float | None) -> Estimate | None:
         way = (cell.precision, cell.device, cell.threads)
         nearest = self._largest.get((*way, cell.model, cell.execution))
         if nearest and cell.megapixels <= FARTHEST * nearest.megapixels:
@@ -142,7 +160,7 @@ class Measured:
         method = parse_model(cell.model).method
         best = self._busiest.get((*way, method)) or self._busiest.get(way)
         if best is None or not best.gmacs or not gmacs or gmacs > FARTHEST * best.gmacs:
-            return None
+            return self._prior(cell)
         speed = best.gmacs / _seconds(best)
         return Estimate(
             gmacs / speed,
@@ -195,7 +213,8 @@ def decide(
     seconds = None if estimate is None else estimate.seconds
     basis = "" if estimate is None else f" ({estimate.basis})"
     limit_s = cell.measure.cell_time_limit_s
-    if seconds is not None and seconds > limit_s:
+    known = estimate is not None and estimate.measured
+    if known and seconds is not None and seconds > limit_s:
         return Skip(
             "time_limit",
             f"one pass is estimated at {seconds:.0f} s, the cell's limit is {limit_s:.0f} s{basis}",
@@ -206,12 +225,12 @@ def decide(
         return Run(limit_s, deadline_s, "time_limit")
     if run_time_left_s <= 0:
         return Skip("run_time_limit", "the run's time limit was reached before this cell", seconds)
-    least_s = STARTUP_S + (seconds or 0.0) * _passes(cell)
-    if seconds is not None and least_s > run_time_left_s:
+    least_s = _least_s(cell, estimate)
+    if known and seconds is not None and least_s > run_time_left_s:
         return Skip(
             "run_time_limit",
-            f"one pass and the start are estimated at {least_s:.0f} s, the run's time limit leaves "
-            f"{run_time_left_s:.0f} s{basis}",
+            f"{_amount(cell)} and the start are estimated at {least_s:.0f} s, the run's time limit "
+            f"leaves {run_time_left_s:.0f} s{basis}",
             seconds,
         )
     # A third is kept for what is not timed, so that the limit ends the repeats and not the cell.
@@ -234,7 +253,7 @@ def expected_s(cell: Cell, estimate: Estimate | None) -> float | None:
     if estimate.seconds > limit_s:
         return 0.0
     if cell.kind == "quality":
-        return STARTUP_S + estimate.seconds * _passes(cell)
+        return _least_s(cell, estimate)
     # The first pass and the one for the memory come on top of the timed ones.
     passes = cell.measure.warmup + cell.measure.min_repeats + 2
     return STARTUP_S + min(estimate.seconds * passes, limit_s)
@@ -252,7 +271,7 @@ def least_times_s(
         estimate = measured.estimate(cell, gmacs=gmacs.get(cell.id))
         seconds = 0.0 if estimate is None else estimate.seconds
         if seconds <= cell.measure.cell_time_limit_s:
-            times.append(STARTUP_S + seconds * _passes(cell))
+            times.append(_least_s(cell, estimate))
     return times
 
 
@@ -300,6 +319,20 @@ def _smaller(cell: Cell, records: Iterable[Record], status: Status) -> Record | 
         and (record.width, record.height) != (cell.width, cell.height)
     ]
     return min(found, key=lambda record: record.megapixels, default=None)
+
+
+def _least_s(cell: Cell, estimate: Estimate | None) -> float:
+    """Predicted seconds of a cell that is measured once; the start alone without an estimate."""
+    if estimate is None:
+        return STARTUP_S
+    return STARTUP_S + estimate.seconds * _passes(cell) + estimate.extra_s
+
+
+def _amount(cell: Cell) -> str:
+    """What a cell has to do at least, in words."""
+    if cell.kind == "performance":
+        return "one pass"
+    return f"{_passes(cell)} pairs with their metrics"
 
 
 def _passes(cell: Cell) -> int:

@@ -22,6 +22,7 @@ from typing import Any, Protocol, Self
 import pandas as pd
 
 from bench.errors import EnvironmentUnfitError, UserError
+from bench.quality.catalogue import TEACHER
 from bench.record import Record
 from bench.run.frame import frame_of, parquet_of
 from bench.run.records import (
@@ -29,9 +30,10 @@ from bench.run.records import (
     IMAGES,
     read_records,
     record_name,
-    write_atomically,
+    write_file,
     write_record,
 )
+from distill.files import UNFINISHED
 
 SCENARIO = "scenario.yaml"
 ENVIRONMENT = "environment.json"
@@ -110,8 +112,8 @@ class RunFolder:
                 f"{parent}: no run folder can be made there: {error.strerror}"
             ) from None
         text = json.dumps(dict(environment), indent=1, default=str)
-        write_atomically(path / ENVIRONMENT, (text + "\n").encode())
-        write_atomically(path / SCENARIO, scenario.resolved_yaml().encode())
+        write_file(path / ENVIRONMENT, (text + "\n").encode())
+        folder.write_scenario(scenario)
         return folder
 
     @classmethod
@@ -124,7 +126,7 @@ class RunFolder:
         if not os.access(path / CELLS, os.R_OK | os.W_OK | os.X_OK):
             raise UserError(f"{path / CELLS}: cannot be written: permission denied")
         folder = cls(path)
-        for leftover in [*path.glob("*.tmp"), *(path / CELLS).glob("*.tmp")]:
+        for leftover in [*path.glob(f"*{UNFINISHED}"), *(path / CELLS).glob(f"*{UNFINISHED}")]:
             leftover.unlink(missing_ok=True)
         return folder
 
@@ -145,6 +147,10 @@ class RunFolder:
         directory.mkdir(exist_ok=True)
         return directory
 
+    def write_scenario(self, scenario: ScenarioLike) -> None:
+        """Keep a scenario as the run's own, atomically."""
+        write_file(self.scenario_path, scenario.resolved_yaml().encode())
+
     def environment(self) -> dict[str, Any]:
         """What ``environment.json`` holds. Raises ``UserError`` if it is damaged."""
         path = self.path / ENVIRONMENT
@@ -164,6 +170,10 @@ class RunFolder:
         """Where the record of a cell is or will be."""
         return self.path / CELLS / record_name(cell_id, repeat)
 
+    def remove_teacher(self) -> None:
+        """Remove the teachers' outputs: large, and of no use without students to compare."""
+        shutil.rmtree(self.path / TEACHER, ignore_errors=True)
+
     def write_record(self, record: Record) -> None:
         """See :func:`write_record`."""
         write_record(self.path, record)
@@ -175,7 +185,7 @@ class RunFolder:
     def write_parquet(self) -> Path:
         """Export all records to ``records.parquet``, atomically; see :func:`parquet_of`."""
         path = self.path / PARQUET
-        write_atomically(path, parquet_of(self.records()))
+        write_file(path, parquet_of(self.records()))
         return path
 
     def close(self) -> None:

@@ -108,6 +108,7 @@ def _measure(cell: Cell, run_dir: Path, fields: dict[str, Any], stage: Stage) ->
     from bench.execution.strips import plan_in_memory
     from bench.measure.cap import apply_cap
     from bench.measure.memory import meter_for
+    from bench.prediction.budget import budget_bytes
     from bench.run.performance import measure_performance, milliseconds_since, synchronise
     from bench.stylizers import load_stylizer
 
@@ -124,7 +125,7 @@ def _measure(cell: Cell, run_dir: Path, fields: dict[str, Any], stage: Stage) ->
             device=cell.device,
             precision=cell.precision,
             execution=cell.execution,
-            memory_bytes=_budget(cell),
+            memory_bytes=budget_bytes(cell),
             seed=cell.seed,
         )
         synchronise(cell.device)
@@ -140,20 +141,11 @@ def _measure(cell: Cell, run_dir: Path, fields: dict[str, Any], stage: Stage) ->
             "gflops": 2 * gmacs,
         }
         if cell.execution == "strips":
-            plan = plan_in_memory(stylizer, cell.width, cell.height)
-            fields |= {"strip_rows": plan.rows, "predicted_peak_mb": plan.peak_bytes / 1e6}
+            fields["strip_rows"] = plan_in_memory(stylizer, cell.width, cell.height).rows
         if cell.kind == "performance":
             measure_performance(cell, stylizer, meter, fields, stage)
         else:
             _measure_quality(cell, stylizer, run_dir, fields, stage)
-
-
-def _budget(cell: Cell) -> int | None:
-    """Bytes that an execution may plan with: the cap, less the content and a tenth to spare."""
-    if cell.memory_cap_bytes is None:
-        return None
-    content = 3 * 4 * cell.width * cell.height
-    return max(0, int(0.9 * cell.memory_cap_bytes) - content)
 
 
 def _measure_quality(

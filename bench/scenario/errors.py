@@ -10,7 +10,7 @@ from bench.scenario.images import Images
 from bench.scenario.schema import Measure, Quality, Scenario
 from bench.scenario.values import KeyProblemsError
 from bench.scenario.yaml_lines import KeyPath, dotted
-from bench.suggest import nearest, shown
+from distill.suggest import nearest, shown
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "": Scenario,

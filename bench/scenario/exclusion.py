@@ -29,8 +29,8 @@ from bench.scenario.fields import (
 from bench.scenario.formats import format_bytes
 from bench.scenario.values import read_list, read_model, read_size
 from bench.scenario.yaml_lines import KeyPath
-from bench.suggest import did_you_mean, shown
 from bench.units import Size, parse_size
+from distill.suggest import did_you_mean, shown
 
 
 class Point(NamedTuple):

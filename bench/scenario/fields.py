@@ -32,6 +32,7 @@ from bench.scenario.values import (
     read_name,
     read_seconds,
     read_size,
+    read_switch,
     read_whole,
 )
 from bench.units import Size
@@ -149,6 +150,7 @@ FractionField = Annotated[
         }
     ),
 ]
+SwitchField = Annotated[bool, PlainValidator(read_switch), WithJsonSchema({"type": "boolean"})]
 SizesField = Annotated[
     tuple[Size, ...],
     PlainValidator(lambda value: read_list(value, read_size)),

@@ -12,7 +12,7 @@ from bench.image_specs import Role, builtin_names, expand_images
 from bench.scenario.fields import folder_of, key, listed
 from bench.scenario.values import KeyProblemsError, read_list
 from bench.scenario.yaml_lines import KeyPath
-from bench.suggest import shown
+from distill.suggest import shown
 
 MAX_IMAGES = 5_000
 """Images of one role: more would not fit the resolved scenario's file."""

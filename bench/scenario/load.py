@@ -13,7 +13,7 @@ from bench.errors import UserError
 from bench.scenario.errors import key_problems
 from bench.scenario.schema import Scenario
 from bench.scenario.yaml_lines import KeyPath, YamlLineError, dotted, load_yaml
-from bench.suggest import did_you_mean, nearest, one_line
+from distill.suggest import did_you_mean, nearest, one_line
 
 MAX_FILE_BYTES = 10**6
 _MAX_KEY_PARTS = 4

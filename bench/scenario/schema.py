@@ -33,6 +33,7 @@ from bench.scenario.fields import (
     SecondsField,
     SizeField,
     SizesField,
+    SwitchField,
     Whole,
     key,
 )
@@ -55,6 +56,11 @@ class Measure(Frozen):
     max_repeats: Annotated[int, Whole(1, 100_000)] = key(50, "Most timed passes.")
     target_ci: FractionField = key(
         "2%", "Timing stops when the median's 95 % interval is within this much on either side."
+    )
+    processes: Annotated[int, Whole(1, 1000)] = key(
+        1,
+        "Fresh processes that each measure a timed cell, in rounds over all cells; bench compare "
+        "needs at least 4.",
     )
     cell_time_limit: SecondsField = key(
         "120s", "Longest time of one cell; one that is predicted to pass it is tried once at most."
@@ -138,6 +144,11 @@ class Scenario(Frozen):
     )
     run_time_limit: OptionalSecondsField = key(
         None, "Longest time of the run; what is left by then is skipped. null for none."
+    )
+    skip_predicted: SwitchField = key(
+        False,
+        "Whether cells are left out that are predicted not to fit their cap, or to take far longer "
+        "than cell_time_limit; bench plan shows them.",
     )
     exclude: tuple[Exclusion, ...] = Field(
         (), description="Entries that each leave out the cells that match all their keys."

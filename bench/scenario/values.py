@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from bench.scenario.formats import format_bytes
 from bench.scenario.yaml_lines import KeyPath, dotted
-from bench.suggest import did_you_mean, nearest, shown
 from bench.units import Size, parse_bytes, parse_fraction, parse_seconds, parse_size
 from distill.models import parse_model
+from distill.suggest import did_you_mean, nearest, shown
 
 Value = TypeVar("Value", bound=Hashable)
 Reader = Callable[[object], Value]
@@ -137,6 +137,16 @@ def read_alpha(value: object) -> float:
     if not number or not 0 <= value <= 1:  # type: ignore[operator]
         raise ValueError(f"a number from 0 to 1 is needed; got {shown(value)}")
     return float(value)  # type: ignore[arg-type]
+
+
+def read_switch(value: object) -> bool:
+    """``true`` or ``false``."""
+    if not isinstance(value, bool):
+        guess = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false"}
+        near = guess.get(str(value).lower()) or nearest(str(value)[:_LONGEST], ("true", "false"))
+        hint = f"; did you mean {near}?" if near else ""
+        raise ValueError(f"true or false is needed; got {shown(value)}{hint}")
+    return value
 
 
 def read_choice(options: Sequence[str]) -> Reader[str]:

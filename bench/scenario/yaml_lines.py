@@ -16,7 +16,7 @@ from typing import NamedTuple
 import yaml
 from yaml import events as ev
 
-from bench.suggest import shown
+from distill.suggest import shown
 
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top down to a value."""

@@ -22,8 +22,8 @@ from bench.study.statistics import (
     head_to_head,
     preference_shares,
 )
-from bench.suggest import did_you_mean_path
-from distill.files import write_atomically
+from distill.files import write_bytes_atomically
+from distill.suggest import did_you_mean_path
 
 FAST_MS = 1000.0
 """A rater whose median answer is quicker is warned of."""
@@ -205,8 +205,8 @@ def write_analysis(analysis: Analysis, out: Path) -> None:
     text = json.dumps(_without_nan(whole), indent=1, allow_nan=False) + "\n"
     try:
         for name, table in tables.items():
-            _write(out / f"{name}.csv", table.to_csv(index=False))
-        _write(out / "study.json", text)
+            write_bytes_atomically(out / f"{name}.csv", table.to_csv(index=False).encode())
+        write_bytes_atomically(out / "study.json", text.encode())
     except OSError as error:
         raise UserError(f"{out}: cannot be written: {error.strerror or error}") from None
 
@@ -251,11 +251,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nan(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, lambda part: _fill(part, text))
-
-
-def _fill(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="")

@@ -21,12 +21,13 @@ from typing import Literal
 import numpy as np
 
 from bench.errors import UserError
-from bench.images import Pixels, image_size, read_image, resize, write_image
+from bench.images import Pixels, image_size, read_image, resize
 from bench.study.formats import Key, KeyPicture, KeyQuestion
 from bench.study.sheets import BROKEN, Design, Question, duels, make_sheets
 from bench.study.sources import Material, StudyPair
 from bench.units import Size
-from distill.files import write_atomically
+from distill.files import write_bytes_atomically
+from distill.image_files import write_picture
 
 ASK = "Which result do you like better, as this content in this style?"
 COMPARISONS = 24
@@ -137,8 +138,8 @@ def export_study(
             "embedded": _embedded(images, options.image_format) if options.embed else None,
         }
         text = _page(page)
-        write_atomically(folder / _PAGE, lambda path: _write(path, text))
-        write_atomically(key_path(folder), lambda path: _write(path, key.model_dump_json(indent=1)))
+        write_bytes_atomically(folder / _PAGE, text.encode())
+        write_bytes_atomically(key_path(folder), key.model_dump_json(indent=1).encode())
         whole = True
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
@@ -261,7 +262,7 @@ class _Pictures:
             what = self.key.get(token)
             broken = what is not None and what.method is None
             pixels = _static(size, rng) if broken else resize(read_image(path), size)
-            write_image(folder / f"{token}.{options.image_format}", pixels)
+            write_picture(folder / f"{token}.{options.image_format}", pixels)
             largest = max(largest, size.width * size.height)
             report(done + 1, len(self.sources))
         return largest
@@ -309,7 +310,3 @@ _PARTS = {
     "zoom": "zoom.js",
     "script": "study.js",
 }
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")

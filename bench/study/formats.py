@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from bench.cells import Frozen
 from bench.errors import UserError
 from bench.study.sheets import Kind
-from bench.suggest import did_you_mean_path, one_line
+from distill.suggest import did_you_mean_path, one_line
 
 MAX_BYTES = 50_000_000
 """Largest file that is read; a sheet of a thousand answers takes about 0.2 MB."""

@@ -46,7 +46,7 @@ from bench.study.statistics import (
     head_to_head,
     win_rates,
 )
-from bench.suggest import did_you_mean
+from distill.suggest import did_you_mean
 
 LOSSES = ("style_loss", "content_loss")
 COLUMNS = ("pair", "method", *LOSSES)

@@ -2,16 +2,16 @@
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import UserError
 from bench.image_specs import expand_images
-from bench.record import Record
 from bench.run.records import read_records
+from bench.study.methods import methods_of
 from bench.study.proxy import LOSSES
-from bench.suggest import did_you_mean, did_you_mean_path, shown
+from distill.suggest import did_you_mean, did_you_mean_path, shown
 
 LOSSES_FILE = "losses.csv"
 FEW_PAIRS = 4
@@ -50,8 +50,8 @@ class Material:
 def material_of_run(run_dir: Path) -> Material:
     """The pictures that the quality cells of a run folder left.
 
-    A method is a model; where several cells have the same model, the settings in which they differ
-    are part of its name. Models with random weights are left out.
+    A method is a model under settings, named by :func:`bench.study.methods.methods_of`. Models with
+    random weights are left out.
 
     Raises:
         UserError: if it is no run folder, or holds no pair with results of two methods.
@@ -66,7 +66,7 @@ def material_of_run(run_dir: Path) -> Material:
         if record.kind == "quality" and record.status == "ok" and record.weights != "random"
     ]
     pairs: dict[tuple[str, str], _Draft] = {}
-    for method, record in _named(records).items():
+    for method, record in methods_of(records).items():
         for entry in record.per_pair or []:
             if not all(entry.get(key) for key in ("content", "style", "image")):
                 continue
@@ -158,38 +158,6 @@ def _checked(
             "(quality.max_pairs and images set how many a run keeps)"
         )
     return Material(tuple(pairs), tuple(told))
-
-
-def _named(records: Iterable[Record]) -> dict[str, Record]:
-    """Records by a name of their method that tells them apart; of a repeated cell the last."""
-    last = list({record.id: record for record in records}.values())
-    short = _short_names([record.model for record in last])
-    varying: dict[str, list[str]] = {}
-    for key in ("execution", "precision", "alpha", "width", "height", "memory_cap_mb", "device"):
-        for model in short:
-            values = {getattr(record, key) for record in last if record.model == model}
-            if len(values) > 1:
-                varying.setdefault(model, []).append(key)
-    named: dict[str, Record] = {}
-    for record in last:
-        settings = [
-            value if isinstance(value := getattr(record, key), str) else f"{key} {value}"
-            for key in varying.get(record.model, ())
-        ]
-        name = " ".join([short[record.model], *settings])
-        named[name if name not in named else f"{name} {record.id}"] = record
-    return named
-
-
-def _short_names(models: Iterable[str]) -> dict[str, str]:
-    """Models without the folders of their weights, where that leaves them distinct."""
-    every = list(dict.fromkeys(models))
-    short = {}
-    for model in every:
-        name, _, weights = model.partition(":")
-        short[model] = f"{name}:{Path(weights).name}" if weights else name
-    taken = list(short.values())
-    return {model: name if taken.count(name) == 1 else model for model, name in short.items()}
 
 
 def _pair_names(pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:

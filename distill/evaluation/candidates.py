@@ -10,7 +10,7 @@ from distill.cascades import own_files, published_files, weights_files
 from distill.errors import UserError
 from distill.header import Header, read_header
 from distill.models import ModelSpec, parse_model
-from distill.weights import read_tensors
+from distill.weights import read_metadata
 
 UNKNOWN = "unknown"
 """Compressor of weights whose files have no header of this project."""
@@ -81,7 +81,7 @@ def _spec(text: str) -> ModelSpec:
             f"{text}: holds no weights; expected stage{{k}}-encoder.safetensors, or the paper's "
             "{k}SE.pth"
         )
-    header = read_header(read_tensors(encoders[0])[1])
+    header = read_header(read_metadata(encoders[0]))
     if header is None:
         raise UserError(
             f"{encoders[0]}: its header does not say what it is; name the model with it, as in "
@@ -100,7 +100,7 @@ def _candidate(spec: ModelSpec) -> Candidate:
     storage = sum(path.stat().st_size for path in files)
     if published_files(Path(spec.weights), spec.stages):
         return Candidate(spec, "collaborative", "", None, "", storage)
-    headers = [_checked(spec, path, read_header(read_tensors(path)[1])) for path in files]
+    headers = [_checked(spec, path, read_header(read_metadata(path))) for path in files]
     return _described(spec, [header for header in headers if header], storage)
 
 
@@ -131,9 +131,9 @@ def _described(spec: ModelSpec, headers: Sequence[Header], storage: int) -> Cand
 
 
 def _without_folder(spec: ModelSpec) -> Candidate:
-    found = embedded.read_embedded(spec)
-    if found is None:
+    headers = embedded.embedded_headers(spec)
+    if headers is None:
         return Candidate(spec, "", "", None, "", None)
     with as_file(embedded.ASSETS / embedded.embedded_file(spec)) as path:
         storage = path.stat().st_size
-    return _described(spec, list(found.headers.values()), storage)
+    return _described(spec, list(headers.values()), storage)

@@ -57,11 +57,10 @@ def evaluate(
     Writes evaluate.csv (a row for each model), pairs.csv (a row for each model and pair) and
     evaluate.md; 'bench report OUT' then draws quality against compression ratio.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
+    from distill.command_line import progress_bar
+    from distill.devices import resolve_device
     from distill.errors import UserError
-    from distill.evaluation.measure import Settings, resolve_device
+    from distill.evaluation.measure import Settings
     from distill.evaluation.measure import evaluate as measure
     from distill.evaluation.page import evaluation_page
     from distill.evaluation.summary import model_table, pair_table
@@ -80,23 +79,14 @@ def evaluate(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{out}: cannot be made a folder ({error.strerror})") from error
-    with Progress(
-        "pairs",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=quiet,
-        transient=True,
-    ) as progress:
-        task = progress.add_task("pairs", total=None)
+    with progress_bar("pairs", quiet=quiet) as report:
         found = measure(
             models,
             photographs,
             styles,
             settings,
             teachers=teacher or (),
-            report=lambda done, total: progress.update(task, completed=done, total=total),
+            report=report,
         )
     table = model_table(found)
     table.to_csv(out / "evaluate.csv", index=False)

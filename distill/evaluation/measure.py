@@ -10,9 +10,7 @@ All in float32 on whole images. Pairs are the outer loop, so that what belongs t
 such as the teacher's output, is computed once and held no longer than all models need it.
 """
 
-import difflib
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -24,7 +22,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from distill.cascades import load_cascade
-from distill.errors import EnvironmentUnfitError, UserError
+from distill.errors import UserError
 from distill.evaluation.candidates import Candidate, find_candidates
 from distill.inference import Layout
 from distill.pairs import draw_pairs
@@ -172,26 +170,6 @@ def _measure(
             if report is not None:
                 report(done, len(pairs))
     found.enlarged = len(small)
-
-
-def resolve_device(name: str) -> str:
-    """``cpu`` or ``cuda[:N]`` from a name that may be ``auto``.
-
-    Raises:
-        UserError: for no name of a device.
-        EnvironmentUnfitError: for a CUDA device that is not there.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        near = difflib.get_close_matches(name, ["auto", "cpu", "cuda"], n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise UserError(f"device: {name!r}; allowed are auto, cpu, cuda and cuda:N{hint}")
-    if name != "cpu" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
-        raise EnvironmentUnfitError(
-            f"device: {name!r}; PyTorch finds {torch.cuda.device_count()} CUDA devices here"
-        )
-    return name
 
 
 def square(image: Image.Image, size: int) -> Tensor:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from distill.cascades import convert_published, own_files, published_files, weights_files
-from distill.embedded import TEACHER_ENCODERS, embedded_file, network_name, read_embedded
+from distill.embedded import TEACHER_ENCODERS, embedded_file, embedded_headers, network_name
 from distill.models import ModelSpec
 from distill.registry import REGISTRY
-from distill.weights import read_tensors
+from distill.weights import read_metadata
 
 
 def source_headers(spec: ModelSpec, scratch: Path) -> dict[str, dict[str, str]]:
@@ -38,19 +38,19 @@ def _of_folder(spec: ModelSpec, scratch: Path) -> dict[str, dict[str, str]]:
     if published_files(folder):
         convert_published(folder, scratch)
         spec = spec._replace(weights=str(scratch))
-    return {path.name: read_tensors(path)[1] for pair in weights_files(spec) for path in pair}
+    return {path.name: read_metadata(path) for pair in weights_files(spec) for path in pair}
 
 
 def _embedded(spec: ModelSpec) -> dict[str, dict[str, str]]:
-    model = read_embedded(spec)
-    if model is None:
+    headers = embedded_headers(spec)
+    if headers is None:
         return {}
     source = {"source": f"embedded {embedded_file(spec)}"}
     return {
-        path.name: source | model.headers[name].metadata()
+        path.name: source | headers[name].metadata()
         for stage, pair in zip(spec.stages, own_files(Path(), spec.stages), strict=True)
         for role, path in zip(("encoder", "decoder"), pair, strict=True)
-        if (name := network_name(stage, role)) in model.headers
+        if (name := network_name(stage, role)) in headers
     }
 
 

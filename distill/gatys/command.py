@@ -70,10 +70,11 @@ def gatys(
     """
     import torch
 
-    from distill.evaluation.measure import resolve_device
+    from distill.devices import resolve_device
     from distill.gatys.loss_network import TEACHER, LossNetwork, load_loss_network
     from distill.gatys.optimise import Weights, optimise
-    from distill.pictures import check_writable, picture_size, read_rgb, save_rgb
+    from distill.image_files import check_writable, picture_size
+    from distill.pictures import read_rgb, save_rgb
     from distill.reference_losses import ReferenceLosses
     from distill.weights import load_named
 

@@ -67,5 +67,7 @@ def scenario_text(scenario: Mapping[str, Any]) -> str:
     if not scenario:
         return ""
     plain = json.loads(json.dumps(dict(scenario), default=str))
-    text: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+    text: str = yaml.safe_dump(
+        plain, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+    )
     return text

@@ -45,7 +45,7 @@ def _reach(results: Results, index: RecordIndex) -> Highlight | None:
     least, other, _ = min(ends, key=lambda end: end[0])
     detail = f"{cell.width}x{cell.height} px"
     if same > 1:
-        detail += f"; reached by {same} of {len(ends)}"
+        detail += f"; reached by {'all' if same == len(ends) else f'{same} of {len(ends)}'}"
     if least < value:
         detail += f"; {one_line(other.label)} stops at {megapixels(least)}"
     return Highlight(

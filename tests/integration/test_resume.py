@@ -224,6 +224,23 @@ def test_quality_of_random_weights_is_skipped_without_starting_a_worker(tmp_path
     assert len(started_cells(tmp_path / "runs")) == 1
 
 
+def test_teachers_outputs_are_kept_until_the_run_is_done(tmp_path):
+    teach = 'Path(sys.argv[2], "teacher").mkdir(exist_ok=True)\ntime.sleep(0.05)'
+    taught = (sys.executable, "-c", WORKER.replace("time.sleep(0.05)", teach))
+    stopped = (
+        sys.executable,
+        "-c",
+        WORKER.replace("time.sleep(0.05)", f"{teach}\nos.kill({os.getpid()}, 15)"),
+    )
+    scenario = scenario_of(tmp_path, [64, 128])
+    with pytest.raises(KeyboardInterrupt):
+        run(scenario, tmp_path / "runs", worker=stopped)
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert (run_dir / "teacher").is_dir()
+    run(None, tmp_path, resume=run_dir, worker=taught)
+    assert not (run_dir / "teacher").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_keeps_what_was_measured_and_says_how_to_go_on(tmp_path, capsys, number):
     out = tmp_path / "runs"

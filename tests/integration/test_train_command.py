@@ -137,6 +137,7 @@ def test_two_processes_train_the_same_model_as_one(
         (["--data", "nowhere"], "nowhere"),
         (["--method", "adain", "--stages", "4"], "--styles"),
         (["--teacher", "nowhere"], "nowhere"),
+        (["--device", "gpu"], "device: 'gpu'; allowed are auto, cpu, cuda and cuda:N"),
     ],
 )
 def test_wrong_use_is_one_line(

@@ -1,0 +1,79 @@
+"""What the clock and the numbers as a whole say about how two sides were measured."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from bench.compare.match import Matched
+from bench.compare.result import CellResult
+from bench.compare.side import Process, Side
+
+_ALIKE = 4
+"""Cells that must all have moved one way before the machine is suspected."""
+_MOVED = 0.02
+"""Share by which each of them must have."""
+
+
+def taking_turns(base: Sequence[Process], new: Sequence[Process]) -> bool:
+    """Whether the n-th processes of the sides ran next to each other, the turns one by one."""
+    if len(base) != len(new):
+        return False
+    ends = 0.0
+    for before, after in zip(base, new, strict=True):
+        spans = sorted(
+            (process.began, process.ended)
+            for process in (before, after)
+            if process.began is not None and process.ended is not None
+        )
+        if len(spans) < 2 or spans[0][0] < ends or spans[1][0] < spans[0][1]:
+            return False
+        ends = spans[1][1]
+    return True
+
+
+def _at_the_same_time(base: Side, new: Side) -> bool:
+    """Whether processes of the two sides ran at once, and so disturbed each other."""
+    spans = sorted(
+        (process.began, process.ended, side)
+        for side, one in enumerate((base, new))
+        for cell in one.cells.values()
+        for process in cell.processes
+        if process.began is not None and process.ended is not None
+    )
+    return any(after[0] < before[1] and after[2] != before[2] for before, after in pairwise(spans))
+
+
+def notes(base: Side, new: Side, matched: Matched, cells: Iterable[CellResult]) -> Iterable[str]:
+    """What a reader must know beside the findings, a line each."""
+    if base.path == new.path or [c.processes for c in base.cells.values()] == [
+        c.processes for c in new.cells.values()
+    ]:
+        yield "both sides are the same measurement"
+    elif _at_the_same_time(base, new):
+        yield "processes of both sides ran at the same time: each slowed the other down"
+    other = {
+        f"{before.identity['model']} ({before.weights_digest} against {after.weights_digest})"
+        for before, after in matched.pairs
+        if before.weights_digest != after.weights_digest
+    }
+    if other:
+        yield f"other weights: {', '.join(sorted(other))}"
+    one_sided = [*matched.left_out, *matched.added]
+    if one_sided:
+        yield (
+            f"{len(matched.pairs)} of {len(matched.pairs) + len(one_sided)} cells compared: "
+            f"{len(matched.left_out)} are in the base alone, {len(matched.added)} in the new side "
+            "alone"
+        )
+    times = [
+        finding.change
+        for cell in cells
+        for finding in cell.findings
+        if finding.family == "time" and finding.change is not None
+    ]
+    separate = not any(f.design == "alternating" for cell in cells for f in cell.findings)
+    if separate and len(times) >= _ALIKE and (min(times) > _MOVED or max(times) < -_MOVED):
+        word = "slower" if times[0] > 0 else "faster"
+        yield (
+            f"all {len(times)} times are {word}, as they would be on a machine that is: to tell, "
+            "measure both versions in turn"
+        )

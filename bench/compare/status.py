@@ -1,0 +1,58 @@
+"""The decision on how cells ended: what failed, what was mended, what is gone."""
+
+from bench.compare.result import Code, Finding, Verdict
+from bench.compare.side import SideCell
+
+
+def compare_status(base: SideCell, new: SideCell) -> Finding | None:
+    """The finding on a cell that both sides have; None where it was measured in both."""
+    if base.status == new.status == "ok":
+        return None
+    if base.status == "ok":
+        return _lost(new)
+    if (base.status, base.reason_code) == (new.status, new.reason_code):
+        same = f"{_ended(new)}, as before"
+        if new.failed:
+            return _status("unchanged", "still_failing", same)
+        return _status("not_comparable", "not_measured", same)
+    if new.status == "ok":
+        if base.failed:
+            return _status("improvement", "fixed", f"was {_ended(base)}, is measured now")
+        return _status("not_comparable", "not_measured", f"was {_ended(base)}, is measured now")
+    if base.failed and new.failed:
+        return _status("unchanged", "still_failing", f"was {_ended(base)}, is {_ended(new)}")
+    return _status("not_comparable", "not_measured", f"was {_ended(base)}, is {_ended(new)}")
+
+
+def _lost(new: SideCell) -> Finding:
+    if new.reason_code == "run_time_limit":
+        return _status("inconclusive", "ran_out_of_time", f"was measured, is {_ended(new)}")
+    code: Code = "now_failing" if new.failed else "now_unmeasured"
+    return _status("regression", code, f"was measured, is {_ended(new)}")
+
+
+def only_in_base(cell: SideCell, *, vanished: bool) -> Finding:
+    """The finding on a cell that the new side lacks."""
+    if not vanished:
+        return _status("not_comparable", "left_out", "the new side does not have it")
+    if cell.status == "ok":
+        return _status("regression", "vanished", "was measured, has no record now")
+    return _status("not_comparable", "not_measured", f"was {_ended(cell)}, has no record now")
+
+
+def only_in_new(cell: SideCell) -> Finding:
+    """The finding on a cell that the base lacks."""
+    how = "is measured" if cell.status == "ok" else f"is {_ended(cell)}"
+    return _status("not_comparable", "new", f"is new: there is nothing to compare with; {how}")
+
+
+def _ended(cell: SideCell) -> str:
+    """``out_of_memory (host_allocator: an allocation ...)``."""
+    first = (cell.reason or "").splitlines()[:1]
+    why = ": ".join(filter(None, [cell.reason_code, *first]))
+    word = cell.status.replace("_", " ")
+    return f"{word} ({why})" if why else word
+
+
+def _status(verdict: Verdict, code: Code, reason: str) -> Finding:
+    return Finding(metric="status", family="status", verdict=verdict, code=code, reason=reason)

@@ -1,0 +1,243 @@
+"""The largest image that a model does under a memory cap: predicted, bracketed, bisected by runs."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, NamedTuple
+
+from bench.cells import Cell, MeasureSettings
+from bench.errors import EnvironmentUnfitError
+from bench.prediction.predict import COUNTERS, Prediction, Predictor
+from bench.record import Record
+from bench.run.executor import run_cell
+from bench.run.store import RunFolder
+from bench.units import MAX_SIDE, Size
+
+TOLERANCE = 0.02
+"""Of the pixels: how near the smallest size that failed is to the largest that ran."""
+_FIRST_STEP = 0.04
+"""Of the pixels: how far the second probe is from the first; each further one goes twice as far."""
+_LEAST = 16
+"""Pixels of the shorter side below which no size is tried."""
+_ONE_PASS = MeasureSettings(
+    warmup=0, min_repeats=1, max_repeats=1, target_ci=1.0, cell_time_limit_s=1e-3
+)
+
+Limit = Literal["memory", "time", "crash", "bound"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One size, run once in a fresh process under the cap."""
+
+    size: Size
+    predicted_mb: float | None
+    """What it was predicted to need under the cap."""
+    predicted_peak_mb: float | None
+    measured_peak_mb: float | None
+    """In the terms of the record field that ``counter`` names; None where the pass did not end."""
+    counter: str
+    status: str
+    reason: str
+    seconds: float | None
+    """Of the pass, measured."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether it ran."""
+        return self.status == "ok"
+
+
+class Found(NamedTuple):
+    """What was found."""
+
+    size: Size
+    """The largest that ran."""
+    beyond: Size | None
+    """The smallest larger one that did not; None where the bound was reached."""
+    limit: Limit
+    """What kept ``beyond`` from running."""
+    probes: tuple[Probe, ...]
+    """In the order in which they were run."""
+
+
+def size_of_width(width: int, aspect: Fraction) -> Size:
+    """The size of a width in pixels at an aspect ratio (width over height)."""
+    return Size(width, max(1, round(width / aspect)))
+
+
+def find_largest(
+    probe: Callable[[Size], Probe],
+    *,
+    aspect: Fraction,
+    start: int,
+    bound: int,
+) -> Found:
+    """Bracket and bisect the largest width that fits.
+
+    What fits is taken to go on fitting when it is made smaller.
+
+    Args:
+        probe: runs a size.
+        aspect: width over height.
+        start: width in pixels to begin at.
+        bound: the largest width that may be tried.
+
+    Raises:
+        EnvironmentUnfitError: when not even the smallest size fits, with its reason.
+    """
+    probes: list[Probe] = []
+
+    def fits(width: int) -> bool:
+        probes.append(probe(size_of_width(width, aspect)))
+        return probes[-1].fits
+
+    low, high = _bracket(fits, min(start, bound), bound, _least_width(aspect))
+    if low is None:
+        raise EnvironmentUnfitError(
+            f"not even {probes[-1].size} runs: {probes[-1].status}: {probes[-1].reason}"
+        )
+    while high is not None and high - low > 1 and _pixels(high) > (1 + TOLERANCE) * _pixels(low):
+        middle = min(max(round(math.sqrt(low * high)), low + 1), high - 1)
+        if fits(middle):
+            low = middle
+        else:
+            high = middle
+    size = size_of_width(low, aspect)
+    if high is None:
+        return Found(size, None, "bound", tuple(probes))
+    beyond = size_of_width(high, aspect)
+    failed = next(one for one in probes if one.size == beyond)
+    return Found(size, beyond, _limit(failed), tuple(probes))
+
+
+def _bracket(
+    fits: Callable[[int], bool], start: int, bound: int, least: int
+) -> tuple[int | None, int | None]:
+    """A width that fits and a larger one that does not: in growing steps from ``start``."""
+    step, width = _FIRST_STEP, max(start, least)
+    if fits(width):
+        while width < bound:
+            larger = min(bound, max(width + 1, round(width * math.sqrt(1 + step))))
+            if not fits(larger):
+                return width, larger
+            width, step = larger, 2 * step
+        return width, None
+    while width > least:
+        smaller = max(least, min(width - 1, round(width / math.sqrt(1 + step))))
+        if fits(smaller):
+            return smaller, width
+        width, step = smaller, 2 * step
+    return None, width
+
+
+def _pixels(width: int) -> int:
+    return width * width
+
+
+def _least_width(aspect: Fraction) -> int:
+    return math.ceil(_LEAST * max(1, aspect))
+
+
+def _limit(probe: Probe) -> Limit:
+    if probe.status == "timeout":
+        return "time"
+    return "memory" if probe.status == "out_of_memory" else "crash"
+
+
+def widest(aspect: Fraction, max_megapixels: float) -> int:
+    """The largest width in pixels that a bound in megapixels leaves, none of the sides too long."""
+    width = math.isqrt(int(max_megapixels * 1e6 * aspect))
+    return max(1, min(width, MAX_SIDE, int(MAX_SIDE * aspect)))
+
+
+def predicted_width(
+    cell: Cell, predictor: Predictor, *, aspect: Fraction, room_bytes: int, bound: int
+) -> int:
+    """The largest width that is predicted to fit ``room_bytes``, at most ``bound``; at least 1."""
+    low, high = 1, bound
+    while low < high:
+        middle = (low + high + 1) // 2
+        needed = predictor.predict(_resized(cell, size_of_width(middle, aspect))).needed_mb
+        if needed is not None and needed * 1e6 <= room_bytes:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def prober(
+    cell: Cell,
+    predictor: Predictor,
+    folder: RunFolder,
+    *,
+    deadline_s: float,
+    report: Callable[[Probe], object],
+) -> Callable[[Size], Probe]:
+    """What runs sizes of a cell, each once in a fresh process.
+
+    Args:
+        cell: the model, execution, precision, device and cap; of any size.
+        predictor: of the device.
+        folder: where the records go.
+        deadline_s: after which a process is stopped.
+        report: told of each probe.
+    """
+
+    def probe(size: Size) -> Probe:
+        sized = _resized(cell, size)
+        prediction = predictor.predict(sized)
+        record = run_cell(sized, folder, deadline_s=deadline_s)
+        if record.status == "unsupported":
+            raise EnvironmentUnfitError(f"{cell.model} on {cell.device}: {record.reason}")
+        predicted = {"predicted_peak_mb": prediction.peak_mb}
+        folder.write_record(record.model_copy(update=predicted))
+        done = _probe(size, prediction, record)
+        report(done)
+        return done
+
+    return probe
+
+
+def _probe(size: Size, prediction: Prediction, record: Record) -> Probe:
+    counter = COUNTERS[record.device.partition(":")[0]]
+    latency = record.latency_ms
+    reason = (record.reason or "").splitlines()
+    return Probe(
+        size=size,
+        predicted_mb=prediction.needed_mb,
+        predicted_peak_mb=prediction.peak_mb,
+        measured_peak_mb=getattr(record, counter) if record.status == "ok" else None,
+        counter=counter,
+        status=record.status,
+        reason="" if record.status == "ok" or not reason else reason[0],
+        seconds=None if latency is None else latency / 1e3,
+    )
+
+
+def _resized(cell: Cell, size: Size) -> Cell:
+    changes = {"width": size.width, "height": size.height, "measure": _ONE_PASS}
+    return cell.model_copy(update=changes)
+
+
+def evidence(probes: Sequence[Probe]) -> list[dict[str, object]]:
+    """The probes as rows, by size: names with units, absent values None."""
+    return [
+        {
+            "width": one.size.width,
+            "height": one.size.height,
+            "megapixels": one.size.megapixels,
+            "predicted_needed_mb": _mb(one.predicted_mb),
+            "predicted_peak_mb": _mb(one.predicted_peak_mb),
+            f"measured_{one.counter}": _mb(one.measured_peak_mb),
+            "latency_s": one.seconds,
+            "status": one.status,
+            "reason": one.reason,
+        }
+        for one in sorted(probes, key=lambda one: one.size.pixels)
+    ]
+
+
+def _mb(amount: float | None) -> float | None:
+    return None if amount is None else round(amount, 1)

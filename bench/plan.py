@@ -1,0 +1,140 @@
+"""Every cell of a scenario with what it is predicted to take, without running any."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from bench.cells import Cell, Precision
+from bench.measure.code_version import code_version
+from bench.prediction.calibration import Calibration
+from bench.prediction.predict import Prediction, Predictor
+from bench.run.foresight import BASIS, hopeless
+from bench.run.schedule import STARTUP_S, Estimate, by_work, expected_s
+from bench.scenario import Scenario
+from bench.stylizers import model_facts
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell and what is known of it before it runs."""
+
+    cell: Cell
+    prediction: Prediction
+    cell_s: float | None
+    """Predicted seconds of the whole cell, its start and all its processes included; None without a
+    calibration, 0 for one that will not run."""
+    note: str
+    """Why it will not run, or not be measured in full; empty for one that will."""
+
+    def row(self) -> dict[str, Any]:
+        """For JSON and CSV: names with units; absent values are None."""
+        prediction = self.prediction
+        work = prediction.work
+        cap = self.cell.memory_cap_bytes
+        return {
+            "id": self.cell.id,
+            "kind": self.cell.kind,
+            "model": self.cell.model,
+            "execution": self.cell.execution,
+            "precision": self.cell.precision,
+            "device": self.cell.device,
+            "width": self.cell.width,
+            "height": self.cell.height,
+            "megapixels": self.cell.megapixels,
+            "memory_cap_mb": None if cap is None else cap / 1e6,
+            "verdict": prediction.verdict,
+            "predicted_peak_mb": _rounded(prediction.peak_mb),
+            "predicted_needed_mb": _rounded(prediction.needed_mb),
+            "predicted_latency_ms": _rounded(prediction.seconds, 1e3),
+            "predicted_cell_s": _rounded(self.cell_s),
+            "predicted_gmacs": _rounded(work.macs, 1e-9),
+            "predicted_gb_moved": _rounded(work.bytes, 1e-9),
+            "predicted_scratch_mb": _rounded(prediction.scratch_mb),
+            "strip_rows": prediction.strip_rows,
+            "note": self.note or prediction.reason,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A scenario's cells in the order in which they will run."""
+
+    device: str
+    cells: tuple[PlannedCell, ...]
+    run_time_limit_s: float | None
+
+    @property
+    def total_s(self) -> float | None:
+        """Predicted seconds of all cells; None if the time of one that will run is not known."""
+        seconds = [planned.cell_s for planned in self.cells]
+        return None if None in seconds else sum(one for one in seconds if one is not None)
+
+
+def scenario_cells(scenario: Scenario, device: str) -> list[Cell]:
+    """The cells of a scenario on a device, as ``bench run`` would measure them now."""
+    digest = partial(_digest, seed=scenario.seed)
+    return scenario.cells(device, weights_digest=digest, code_version=code_version())
+
+
+def _digest(model: str, *, seed: int) -> str:
+    return model_facts(model, 1, 1, seed=seed).weights_digest
+
+
+def plan_scenario(
+    scenario: Scenario,
+    cells: Iterable[Cell],
+    calibration: Calibration | None,
+    *,
+    report: Callable[[Cell], object] = lambda _: None,
+) -> Plan:
+    """Predict every cell.
+
+    Args:
+        scenario: what the cells are of.
+        cells: from :func:`scenario_cells`.
+        calibration: of their device; without it no times are predicted.
+        report: told of each cell when it is done.
+    """
+    predictor = Predictor(calibration)
+    planned = []
+    for cell in cells:
+        planned.append(_planned(cell, predictor.predict(cell), scenario))
+        report(cell)
+    seconds = {one.cell.id: one.prediction.seconds for one in planned}
+    gmacs = {one.cell.id: one.prediction.work.macs / 1e9 for one in planned}
+    by_id = {one.cell.id: one for one in planned}
+    ordered = by_work([one.cell for one in planned], gmacs, seconds)
+    return Plan(
+        device=planned[0].cell.device if planned else "",
+        cells=tuple(by_id[cell.id] for cell in ordered),
+        run_time_limit_s=scenario.run_time_limit,
+    )
+
+
+def _planned(cell: Cell, prediction: Prediction, scenario: Scenario) -> PlannedCell:
+    weights = model_facts(cell.model, 1, 1, seed=cell.seed).weights
+    if cell.kind == "quality" and weights == "random":
+        return PlannedCell(cell, prediction, 0.0, "skipped: quality of random weights")
+    processes = scenario.measure.processes if cell.kind == "performance" else 1
+    why = hopeless(cell, prediction)
+    if why is not None and scenario.skip_predicted:
+        return PlannedCell(cell, prediction, 0.0, f"skipped: predicted: {why}")
+    if prediction.verdict in ("will not fit", "unsupported"):
+        # It takes a start to find out.
+        return PlannedCell(cell, prediction, STARTUP_S, "")
+    if prediction.seconds is None:
+        return PlannedCell(cell, prediction, None, "")
+    seconds = expected_s(cell, Estimate(prediction.seconds, BASIS, measured=False))
+    limit_s = cell.measure.cell_time_limit_s
+    note = f"a pass is over the limit of {limit_s:g} s" if prediction.seconds > limit_s else ""
+    return PlannedCell(cell, prediction, None if seconds is None else processes * seconds, note)
+
+
+def _rounded(value: float | None, factor: float = 1.0) -> float | None:
+    return None if value is None else float(f"{value * factor:.6g}")
+
+
+def wanted_precisions(cells: Iterable[Cell]) -> tuple[Precision, ...]:
+    """Those that a device has to be calibrated at."""
+    return tuple(dict.fromkeys(cell.precision for cell in cells))

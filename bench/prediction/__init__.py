@@ -1,0 +1,1 @@
+"""What a cell will take, without running it: memory, work and, on a calibrated device, time."""

@@ -1,0 +1,126 @@
+"""The process that calibrates: ``python -m bench.prediction.calibration_worker DEVICE THREADS
+PRECISIONS OUT``, THREADS ``-`` for PyTorch's choice and PRECISIONS separated by commas.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import torch
+
+from bench.cells import Execution, Precision
+from bench.measure.card_memory import process_used, used_before_cuda
+from bench.measure.latency import Clock, clock_for
+from bench.prediction.calibration import CalibrationFile, PrecisionPasses, TimedPass
+from bench.prediction.samples import trace_strips
+from bench.prediction.trace import shape_model, trace_pass
+from bench.stylizers import Unsupported, load_stylizer
+
+
+class _Small(NamedTuple):
+    model: str
+    execution: Execution
+    width: int
+    height: int
+
+
+# Narrow and wide networks; maps that the system hands out anew and that it does not; strips.
+_PASSES = {
+    "cpu": (
+        _Small("adain-vgg16-16x", "whole", 512, 512),
+        _Small("adain-vgg16-16x", "whole", 1152, 864),
+        _Small("adain-vgg16-16x", "strips", 1152, 864),
+        _Small("adain-vgg16-1x", "whole", 224, 224),
+        _Small("wct-vgg16-16x", "whole", 384, 384),
+    ),
+    "cuda": (
+        _Small("adain-vgg16-16x", "whole", 512, 512),
+        _Small("adain-vgg16-16x", "whole", 2304, 1728),
+        _Small("adain-vgg16-16x", "strips", 2304, 1728),
+        _Small("adain-vgg16-1x", "whole", 1024, 1024),
+        _Small("wct-vgg16-16x", "whole", 1024, 1024),
+    ),
+}
+_REPEATS = 3
+"""Of which the fastest counts."""
+_STRIPS_BYTES = 2 * 10**9
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, and write the file. Returns the exit status."""
+    device, threads, names, out = arguments
+    before = used_before_cuda() if device.startswith("cuda") else {}
+    if threads != "-":
+        torch.set_num_threads(int(threads))
+    precisions = [name for name in get_args(Precision) if name in names.split(",")]
+    found = {}
+    for precision in precisions:
+        try:
+            found[precision] = _passes(device, precision)
+        except Unsupported:
+            found[precision] = PrecisionPasses(passes=())
+    context = None
+    if device.startswith("cuda"):
+        used = process_used(device, before=before)
+        context = None if used is None else used - torch.cuda.memory_reserved(device)
+    file = CalibrationFile(identity={}, measured_at="", precisions=found, context_bytes=context)
+    Path(out).write_text(file.model_dump_json(), encoding="utf-8")
+    return 0
+
+
+def _passes(device: str, precision: Precision) -> PrecisionPasses:
+    kind = device.partition(":")[0]
+    clock = clock_for(device)
+    passes, share = [], 0.0
+    for small in _PASSES[kind]:
+        seconds, beside = _timed(small, device, precision, clock)
+        shapes = shape_model(
+            small.model,
+            device=device,
+            precision=precision,
+            execution=small.execution,
+            memory_bytes=_STRIPS_BYTES,
+        ).stylizer
+        if small.execution == "strips":
+            work = trace_strips(shapes, small.width, small.height).work
+        else:
+            trace = trace_pass(shapes, small.width, small.height)
+            work = trace.work
+            share = max(share, (beside - trace.peak_bytes) / trace.peak_bytes)
+        passes.append(TimedPass(**asdict(work), seconds=seconds))
+    return PrecisionPasses(passes=tuple(passes), workspace_share=share if kind == "cuda" else 0.0)
+
+
+@torch.inference_mode()
+def _timed(small: _Small, device: str, precision: Precision, clock: Clock) -> tuple[float, int]:
+    """Seconds of a pass at best, and on CUDA the bytes that it took at most beside what stood."""
+    stylizer = load_stylizer(
+        small.model,
+        device=device,
+        precision=precision,
+        execution=small.execution,
+        memory_bytes=_STRIPS_BYTES,
+    )
+    layout = stylizer.layout
+    generator = torch.Generator().manual_seed(0)
+    content = torch.rand((1, 3, small.height, small.width), generator=generator)
+    code = stylizer.encode_style(content[..., :128, :128])
+    content = content.to(layout.device, layout.dtype)
+    on_cuda = device.startswith("cuda")
+    stylizer.stylize(content, code)
+    before = 0
+    if on_cuda:
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+    milliseconds = min(
+        clock.time(lambda: stylizer.stylize(content, code)).wall_ms for _ in range(_REPEATS)
+    )
+    most = torch.cuda.max_memory_allocated(device) - before if on_cuda else 0
+    return milliseconds / 1e3, most
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,92 @@
+"""Peak memory of a pass, in the terms of the counter that a record has it in.
+
+On CUDA the allocator's own count is predicted, which a trace gives but for the workspaces of cuDNN. On
+a CPU it is the growth of the resident set, to which the C library and the process itself add.
+
+The constants were learnt from measured cells: 48 of whole execution and 20 of strips, float32 and
+bfloat16, of three ratios of both methods from 0.3 to 100 MP, on one machine (glibc 2.36, PyTorch 2.15,
+oneDNN 3.13). ``tests/performance/prediction_accuracy.py`` compares them with cells of any machine.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from bench.execution.strip_plan import StripPlan
+from bench.prediction.heap import resident_peak
+from bench.prediction.samples import PatchesTrace, StripsTrace
+from bench.prediction.trace import Trace
+from bench.prediction.traffic import FRESH
+
+PROCESS_BYTES = 30 * 10**6
+"""CPU: code and data of the libraries that a first pass touches, and the kernels it generates."""
+KEPT_BLOCK_BYTES = 1_050_000
+"""CPU: what a block that stays wastes, half of the huge page at either of its ends."""
+HELD = 2.0
+"""CPU: memory that strips take over that of what is live of them at one time, since what is freed is
+not all used again. Measured: 1.5 to 2.5 in float32 for AdaIN, 2.5 to 3.1 for WCT."""
+HELD_IN_TWO_BYTES = 2.6
+"""CPU: the same in bfloat16 and float16, where maps are doubled in size before they are convolved.
+Measured: 1.7 to 3.4."""
+
+
+@dataclass(frozen=True)
+class Overheads:
+    """What a device adds to what a pass takes; of a GPU."""
+
+    workspace_share: float = 0.0
+    """cuDNN's workspaces over the traced peak."""
+
+
+def peak_of_whole(trace: Trace, style: Trace, *, kind: str, overheads: Overheads) -> float:
+    """Bytes that whole execution takes at most, beside content and weights.
+
+    Args:
+        trace: of the pass.
+        style: of encoding the style, which comes before.
+        kind: ``cpu`` or ``cuda``.
+        overheads: of the device.
+    """
+    if kind == "cuda":
+        return (1 + overheads.workspace_share) * trace.peak_bytes
+    return PROCESS_BYTES + resident_peak(style.events, trace.events, peak=trace.peak_bytes)
+
+
+def peak_of_patches(
+    traced: PatchesTrace, style: Trace, *, kind: str, overheads: Overheads
+) -> float:
+    """Bytes that the thumbnail's scheme takes at most, beside content and weights."""
+    shown = peak_of_whole(traced.shown, style, kind=kind, overheads=overheads)
+    return shown + traced.result_bytes - traced.shown_result_bytes
+
+
+def peak_of_strips(traced: StripsTrace, *, kind: str, itemsize: int, overheads: Overheads) -> float:
+    """Bytes that strips take at most, beside content and weights.
+
+    Args:
+        traced: the pass.
+        kind: ``cpu`` or ``cuda``.
+        itemsize: bytes of a number in the maps.
+        overheads: of the device.
+    """
+    kept = _kept_bytes(traced.plan, traced.strips, on_cpu=kind == "cpu")
+    if kind == "cuda":
+        passing = (1 + overheads.workspace_share) * traced.passing_bytes
+        return passing + kept + traced.result_bytes
+    held = HELD if itemsize == 4 else HELD_IN_TWO_BYTES
+    return PROCESS_BYTES + held * traced.passing_bytes + kept + traced.result_bytes
+
+
+def _kept_bytes(plan: StripPlan, strips: int, *, on_cpu: bool) -> float:
+    """Most that is there at one time of what stays of each stage's first pass for its second.
+
+    While one stage's is written that of the stage before is read and freed. On a CPU small blocks
+    of the one do not fit into the holes that those of the other leave.
+    """
+    most = 0.0
+    for before, after in pairwise([0, *(keep.memory_bytes for keep in plan.keeps), 0]):
+        if on_cpu and min(before, after) < FRESH * strips:
+            blocks = strips * ((before > 0) + (after > 0))
+            most = max(most, before + after + KEPT_BLOCK_BYTES * blocks)
+        else:
+            most = max(most, before, after)
+    return most

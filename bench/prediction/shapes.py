@@ -1,0 +1,353 @@
+"""Tensors without data: production code runs on them, and only shapes are computed.
+
+The code that stylises images asks its tensors for their device and their memory format and goes
+different ways on a CPU and on a GPU. A :class:`ShapeTensor` claims a device, also one that this
+machine lacks, and holds no bytes. No device is initialised.
+
+PyTorch's ``FakeTensorMode`` does the same and more (symbolic sizes, checks for compilers) at about
+100 us an operation; a sweep is traced in seconds only with less.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor
+from torch._C import _disabled_torch_function_impl
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+META = torch.device("meta")
+CONVOLUTION = "convolution"
+TRANSPOSED = "transposed convolution"
+_CONVOLUTIONS = ("aten::convolution", "mkldnn::_convolution_pointwise")
+_CPU = torch.device("cpu")
+
+
+class Buffer:
+    """Memory that tensors share; tells its ledger when the last of them is gone."""
+
+    __slots__ = ("_freed", "bytes", "device", "identity")
+
+    def __init__(
+        self, identity: int, count: int, device: torch.device, freed: "Callable[[Buffer], None]"
+    ) -> None:
+        self.identity, self.bytes, self.device, self._freed = identity, count, device, freed
+
+    def __del__(self) -> None:
+        self._freed(self)
+
+
+class Observer(Protocol):
+    """Told of everything that happens in a :class:`ShapeMode`."""
+
+    def allocate(self, count: int, device: torch.device) -> Buffer:
+        """A new buffer of ``count`` bytes."""
+
+    def ran(
+        self, name: str, inputs: "Sequence[ShapeTensor]", outputs: "Sequence[ShapeTensor]"
+    ) -> None:
+        """An operation has run, its new buffers are allocated; views are not told of.
+
+        Args:
+            name: of the operation, such as ``aten::bmm``; that of every convolution is
+                ``CONVOLUTION`` or ``TRANSPOSED``.
+            inputs: its tensors, in the order of its arguments.
+            outputs: what it made or wrote to.
+        """
+
+
+class ShapeTensor(Tensor):
+    """A tensor of a shape, type, memory format and claimed device, without data."""
+
+    inner: Tensor
+    """The same on PyTorch's ``meta`` device, where shapes are computed."""
+    claimed: torch.device
+    buffer: Buffer
+
+    @staticmethod
+    def __new__(cls, inner: Tensor, device: torch.device, buffer: Buffer) -> Self:
+        tensor: Self = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls,
+            inner.shape,
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
+            # Not the claimed one: PyTorch would switch to that card.
+            device=META,
+        )
+        tensor.inner, tensor.claimed, tensor.buffer = inner, device, buffer
+        return tensor
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        """The claimed one."""
+        return self.claimed
+
+    # What numbers.py and the like would call first; everything is the mode's business.
+    __torch_function__ = _disabled_torch_function_impl
+
+    @classmethod
+    def __torch_dispatch__(
+        cls, func: OpOverload, types: object, args: object = (), kwargs: object = None
+    ) -> Any:
+        """Refuse: outside the mode there is nobody to compute the shape."""
+        raise RuntimeError(f"{func.name()} was called on a tensor without data outside its trace")
+
+
+class _Known(NamedTuple):
+    """What is known of an operation by its schema."""
+
+    name: str
+    written: int | str | None
+    """Position or name of the argument that it writes to and returns."""
+    view: bool
+    takes_device: bool
+    rule: Callable[..., Any] | None
+    """How its result's shape is computed, where that is not left to PyTorch."""
+
+
+class ShapeMode(TorchDispatchMode):
+    """While it is entered, every operation makes :class:`ShapeTensor` and computes nothing.
+
+    Enter it under ``torch.no_grad()``, not ``inference_mode``: there composite operations arrive
+    whole and not as what they come down to.
+    """
+
+    # PyTorch starts CUDA when it is asked for a tensor there, unless the mode of this key is on.
+    _mode_key = torch._C._TorchDispatchModeKey.FAKE
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # No: that would load the compiler, which takes longer than a trace, to keep it away.
+        return False
+
+    def __init__(self, observer: Observer) -> None:
+        super().__init__()
+        self._observer = observer
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one operation on shapes."""
+        kwargs = kwargs or {}
+        known = _KNOWN.get(func) or _KNOWN.setdefault(func, _learn(func))
+        name = known.name
+        if func is torch.ops.aten.convolution.default and args[6]:
+            name = TRANSPOSED
+        inputs: list[ShapeTensor] = []
+        plain = [_unwrap(argument, inputs) for argument in args]
+        if known.written is not None:
+            written = known.written
+            out = args[written] if isinstance(written, int) else kwargs[written]
+            self._observer.ran(name, inputs, [out])
+            return out
+        if known.view:
+            results = func(*plain, **kwargs)
+            # A view of weights that were built without data is still that.
+            return ShapeTensor(results, inputs[0].claimed, inputs[0].buffer) if inputs else results
+        device = kwargs.get("device") or _device_of(inputs)
+        if name == "aten::_to_copy" and inputs and _is_as_wanted(inputs[0], kwargs):
+            return inputs[0]
+        named = {key: value for key, value in kwargs.items() if key != "device"}
+        if known.rule is not None:
+            results = known.rule(*plain, **named)
+        elif known.takes_device:
+            results = func(*plain, **named, device=META)
+        else:
+            results = func(*plain, **named)
+        if isinstance(results, Tensor):
+            made = self._made(results, device)
+            self._observer.ran(name, inputs, [made])
+            return made
+        if isinstance(results, tuple | list):
+            several = [self._made(result, device) for result in results]
+            self._observer.ran(name, inputs, several)
+            return several
+        return results
+
+    def _made(self, inner: Tensor, device: torch.device) -> ShapeTensor:
+        count = inner.untyped_storage().nbytes()
+        return ShapeTensor(inner, device, self._observer.allocate(count, device))
+
+
+_KNOWN: dict[OpOverload, _Known] = {}
+
+
+def _learn(func: OpOverload) -> _Known:
+    name = str(func.name()).partition(".")[0]
+    arguments = func._schema.arguments
+    written = next(
+        (
+            argument.name if argument.kwarg_only else position
+            for position, argument in enumerate(arguments)
+            if argument.alias_info is not None and argument.alias_info.is_write
+        ),
+        None,
+    )
+    returns = func._schema.returns
+    return _Known(
+        name=CONVOLUTION if name in _CONVOLUTIONS else name,
+        written=written,
+        view=written is None and bool(returns) and returns[0].alias_info is not None,
+        takes_device=any(argument.name == "device" for argument in arguments),
+        rule=_RULES.get(name),
+    )
+
+
+def _is_as_wanted(tensor: ShapeTensor, wanted: dict[str, Any]) -> bool:
+    """Whether a copy is not one: PyTorch, which takes the device for ``meta``, cannot tell."""
+    device, dtype = wanted.get("device") or tensor.claimed, wanted.get("dtype") or tensor.dtype
+    layout = wanted.get("memory_format")
+    return (
+        device == tensor.claimed
+        and dtype == tensor.dtype
+        and (
+            layout in (None, torch.preserve_format)
+            or tensor.inner.is_contiguous(memory_format=layout)
+        )
+    )
+
+
+def _unwrap(argument: Any, inputs: list[ShapeTensor]) -> Any:
+    if type(argument) is ShapeTensor:
+        inputs.append(argument)
+        return argument.inner
+    if isinstance(argument, Tensor):
+        # A constant of the code, or weights that were built without data.
+        return argument if argument.device == META else argument.to(META)
+    if isinstance(argument, list | tuple) and argument and isinstance(argument[0], Tensor):
+        return [_unwrap(item, inputs) for item in argument]
+    return argument
+
+
+def _device_of(inputs: Sequence[ShapeTensor]) -> torch.device:
+    """The one that an operation's result is on."""
+    for tensor in inputs:
+        if tensor.claimed != _CPU:
+            return tensor.claimed
+    return _CPU
+
+
+# PyTorch computes these shapes in Python too, at ten times the cost; and the first time loads its
+# compiler for it.
+
+
+def _convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    *_: object,
+) -> Tensor:
+    pairs = list(zip(x.shape[2:], weight.shape[2:], stride, padding, strict=True))
+    if transposed:
+        sides = [(side - 1) * step - 2 * pad + kernel for side, kernel, step, pad in pairs]
+    else:
+        sides = [(side + 2 * pad - kernel) // step + 1 for side, kernel, step, pad in pairs]
+    channels = weight.shape[1 if transposed else 0]
+    return _like(x, (x.shape[0], channels, *sides), weight)
+
+
+def _convolution_pointwise(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    *_: object,
+) -> Tensor:
+    return _convolution(x, weight, bias, stride, padding, dilation, False)
+
+
+def _pad(x: Tensor, padding: Sequence[int], *_: object) -> Tensor:
+    left, right, top, bottom = padding
+    height, width = x.shape[-2:]
+    return _like(x, (*x.shape[:-2], height + top + bottom, width + left + right))
+
+
+def _pool(x: Tensor, kernel: Sequence[int], *_: object) -> tuple[Tensor, Tensor]:
+    sides = [side // kernel[0] for side in x.shape[-2:]]
+    pooled = _like(x, (*x.shape[:-2], *sides))
+    return pooled, torch.empty_like(pooled, dtype=torch.int64)
+
+
+def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    shape = list(tensors[0].shape)
+    shape[dim] = sum(tensor.shape[dim] for tensor in tensors)
+    return _like(tensors[0], shape)
+
+
+def _pointwise(*operands: Any, alpha: float = 1) -> Tensor:
+    tensors = [operand for operand in operands if isinstance(operand, Tensor)]
+    most = max(tensor.dim() for tensor in tensors)
+    padded = [(1,) * (most - tensor.dim()) + tuple(tensor.shape) for tensor in tensors]
+    shape = [max(sides) if min(sides) else 0 for sides in zip(*padded, strict=True)]
+    made = _like(tensors[0], shape)
+    dtype = tensors[0].dtype if len(tensors) == 1 else torch.result_type(*tensors)
+    return made if made.dtype == dtype else made.to(dtype)
+
+
+def _reduction(
+    x: Tensor, dims: Sequence[int], keep: bool = False, *, dtype: torch.dtype | None = None
+) -> Tensor:
+    reduced = {dim % x.dim() for dim in dims} if dims else set(range(x.dim()))
+    shape = [
+        1 if dim in reduced else side
+        for dim, side in enumerate(x.shape)
+        if keep or dim not in reduced
+    ]
+    return torch.empty(shape, dtype=dtype or x.dtype, device=META)
+
+
+def _eye(side: int, *, dtype: torch.dtype | None = None, **_: object) -> Tensor:
+    return torch.empty((side, side), dtype=dtype, device=META)
+
+
+def _same(x: Tensor, *_: object, **__: object) -> Tensor:
+    return torch.empty_like(x)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    return torch.empty((*a.shape[:-1], *b.shape[a.dim() - 1 :]), dtype=a.dtype, device=META)
+
+
+def _like(x: Tensor, shape: Sequence[int], other: Tensor | None = None) -> Tensor:
+    """A tensor of a shape in the memory format of ``x``, or of ``other`` if that is last."""
+    last = len(shape) == 4 and any(
+        tensor.is_contiguous(memory_format=torch.channels_last)
+        for tensor in (x, other)
+        if tensor is not None
+    )
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(tuple(shape), dtype=x.dtype, device=META, memory_format=memory_format)
+
+
+_RULES: dict[str, Callable[..., Any]] = {
+    "aten::add": _pointwise,
+    "aten::convolution": _convolution,
+    "mkldnn::_convolution_pointwise": _convolution_pointwise,
+    "aten::reflection_pad2d": _pad,
+    "aten::replication_pad2d": _pad,
+    "aten::max_pool2d_with_indices": _pool,
+    "aten::bmm": _product,
+    "aten::cat": _cat,
+    "aten::div": _pointwise,
+    "aten::eye": _eye,
+    "aten::flip": _same,
+    "aten::mean": _reduction,
+    "aten::mm": _product,
+    "aten::mul": _pointwise,
+    "aten::mv": _product,
+    "aten::sub": _pointwise,
+    "aten::sum": _reduction,
+    "aten::zeros_like": _same,
+}

@@ -1,0 +1,332 @@
+"""Two runs compared: which cells are the same, how they ended, what environments allow."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.compare.comparison import compare
+from bench.compare.load import load_side
+from bench.compare.metrics import chosen
+from bench.compare.notes import taking_turns
+from bench.compare.result import CellResult, Comparison, Finding, Limits
+from bench.compare.side import Process
+from bench.errors import UserError
+from tests.unit.compare_data import (
+    SIZES,
+    ci_run,
+    latencies,
+    performance,
+    quality,
+    run_folder,
+)
+
+
+def compared(base: Path, new: Path, *, metrics: tuple[str, ...] = (), **options: Any) -> Comparison:
+    fields, judge_quality = chosen(metrics)
+    return compare(
+        load_side(base, baselines=base.parent),
+        load_side(new, baselines=base.parent),
+        limits=options.pop("limits", Limits()),
+        metrics=fields,
+        quality=judge_quality,
+        **options,
+    )
+
+
+def only(comparison: Comparison) -> tuple[CellResult, Finding]:
+    """The one finding that is not unchanged."""
+    found = [(c, f) for c in comparison.cells for f in c.findings if f.verdict != "unchanged"]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def edit(position: int, **fields: Any):
+    """Changes all records of the n-th cell."""
+
+    def change(records: list[dict[str, Any]]) -> None:
+        ids = list(dict.fromkeys(record["id"] for record in records))
+        for record in records:
+            if record["id"] == ids[position]:
+                record.update(fields)
+
+    return change
+
+
+def drop(position: int):
+    def change(records: list[dict[str, Any]]) -> None:
+        ids = list(dict.fromkeys(record["id"] for record in records))
+        records[:] = [record for record in records if record["id"] != ids[position]]
+
+    return change
+
+
+# ---- verdicts
+
+
+def test_nothing_changed(tmp_path: Path):
+    comparison = compared(ci_run(tmp_path / "a"), ci_run(tmp_path / "b"))
+    assert comparison.verdict == "unchanged"
+    assert comparison.exit_code == 0
+    assert comparison.counts["unchanged"] == len(comparison.cells) == 2
+    assert {f.metric for c in comparison.cells for f in c.findings} == {
+        "latency_ms",
+        "peak_rss_growth_mb",
+        "parameters",
+        "storage_mb",
+    }
+
+
+def test_one_slow_cell_is_a_regression_and_stands_first(tmp_path: Path):
+    comparison = compared(ci_run(tmp_path / "a"), ci_run(tmp_path / "b", factors=(1.0, 1.2)))
+    cell, finding = only(comparison)
+    assert comparison.exit_code == 1
+    assert comparison.cells[0] == cell
+    assert (cell.label, finding.code) == ("adain-vgg16-16x whole fp32 512x512", "slower")
+
+
+def test_the_limit_is_the_users(tmp_path: Path):
+    base, new = ci_run(tmp_path / "a"), ci_run(tmp_path / "b", factors=(1.0, 1.2))
+    assert compared(base, new, limits=Limits(slowdown=0.3)).exit_code == 0
+
+
+def test_one_process_a_side_is_inconclusive_and_not_a_pass(tmp_path: Path):
+    base, new = ci_run(tmp_path / "a", count=1), ci_run(tmp_path / "b", count=1)
+    comparison = compared(base, new)
+    assert (comparison.verdict, comparison.exit_code) == ("inconclusive", 3)
+
+
+def test_a_cell_that_was_timed_once_is_compared_by_its_first_pass(tmp_path: Path):
+    once = edit(1, reason_code="measured_once", peak_rss_growth_mb=None)
+    slow = ci_run(tmp_path / "b", factors=(1.0, 3.0), change=once)
+    _, finding = only(compared(ci_run(tmp_path / "a"), slow, metrics=("latency_ms",)))
+    assert (finding.metric, finding.verdict) == ("first_call_ms", "regression")
+    assert finding.change == pytest.approx(2, rel=0.05)
+
+
+def test_a_peak_of_the_first_pass_is_not_held_against_one_of_a_later_pass(tmp_path: Path):
+    once = edit(1, reason_code="measured_once", peak_rss_growth_mb=130.0)
+    cell, finding = only(compared(ci_run(tmp_path / "a"), ci_run(tmp_path / "b", change=once)))
+    assert (finding.metric, finding.code) == ("peak_rss_growth_mb", "other_definition")
+    assert cell.verdict == "unchanged"
+
+
+def test_only_the_metrics_asked_for_are_judged(tmp_path: Path):
+    base, new = ci_run(tmp_path / "a"), ci_run(tmp_path / "b", factors=(2.0, 2.0))
+    comparison = compared(base, new, metrics=("parameters",))
+    assert comparison.exit_code == 0
+    assert {f.metric for c in comparison.cells for f in c.findings} == {"parameters"}
+
+
+def test_a_metric_that_got_lost_is_not_passed_over(tmp_path: Path):
+    lost = ci_run(tmp_path / "b", change=edit(0, peak_rss_growth_mb=None))
+    comparison = compared(ci_run(tmp_path / "a"), lost)
+    _, finding = only(comparison)
+    assert (finding.code, comparison.exit_code) == ("metric_missing", 3)
+
+
+# ---- how cells ended
+
+OUT_OF_MEMORY = {"status": "out_of_memory", "reason_code": "host_allocator", "reason": "no room"}
+TOO_SLOW = {"status": "skipped", "reason_code": "time_limit", "reason": "too long"}
+NO_TIME = {"status": "skipped", "reason_code": "run_time_limit", "reason": "run over"}
+UNTRAINED = {"status": "skipped", "reason_code": "random_weights", "reason": "no weights"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict", "code"),
+    [
+        ({}, OUT_OF_MEMORY, "regression", "now_failing"),
+        ({}, {"status": "crashed"}, "regression", "now_failing"),
+        ({}, {"status": "unsupported"}, "regression", "now_failing"),
+        ({}, TOO_SLOW, "regression", "now_failing"),
+        ({}, UNTRAINED, "regression", "now_unmeasured"),
+        ({}, NO_TIME, "inconclusive", "ran_out_of_time"),
+        (OUT_OF_MEMORY, {}, "improvement", "fixed"),
+        (TOO_SLOW, {}, "improvement", "fixed"),
+        (OUT_OF_MEMORY, OUT_OF_MEMORY, "unchanged", "still_failing"),
+        (OUT_OF_MEMORY, {"status": "timeout"}, "unchanged", "still_failing"),
+        (NO_TIME, {}, "not_comparable", "not_measured"),
+        (UNTRAINED, UNTRAINED, "not_comparable", "not_measured"),
+    ],
+)
+def test_how_a_cell_ended_counts(
+    tmp_path: Path, before: dict[str, Any], after: dict[str, Any], verdict: str, code: str
+):
+    base = ci_run(tmp_path / "a", change=edit(1, **before))
+    new = ci_run(tmp_path / "b", change=edit(1, **after))
+    (cell,) = [c for c in compared(base, new).cells if c.label.endswith("512x512")]
+    assert [(f.verdict, f.code) for f in cell.findings] == [(verdict, code)]
+
+
+def test_a_cell_of_which_one_process_failed_has_failed(tmp_path: Path):
+    def fail_once(records: list[dict[str, Any]]) -> None:
+        records[-1].update(OUT_OF_MEMORY, latency_ms=None, peak_rss_growth_mb=None)
+
+    comparison = compared(ci_run(tmp_path / "a"), ci_run(tmp_path / "b", change=fail_once))
+    cell, finding = only(comparison)
+    assert (cell.status_new, finding.code) == ("out_of_memory", "now_failing")
+
+
+def test_rounds_that_were_left_out_for_time_do_not_undo_the_others(tmp_path: Path):
+    def cut_short(records: list[dict[str, Any]]) -> None:
+        records[-1].update(NO_TIME, latency_ms=None, peak_rss_growth_mb=None)
+
+    comparison = compared(ci_run(tmp_path / "a"), ci_run(tmp_path / "b", change=cut_short))
+    assert comparison.exit_code == 0
+    counts = {f.processes_new for c in comparison.cells for f in c.findings}
+    assert counts == {4, 5}
+
+
+# ---- which cells are the same
+
+
+def test_what_vanished_though_it_was_asked_for_is_a_regression(tmp_path: Path):
+    comparison = compared(ci_run(tmp_path / "a"), ci_run(tmp_path / "b", change=drop(0)))
+    cell, finding = only(comparison)
+    assert (finding.code, comparison.exit_code) == ("vanished", 1)
+    assert (cell.status_base, cell.status_new) == ("ok", None)
+
+
+def test_a_new_side_asked_for_less_is_bad_input(tmp_path: Path):
+    less = ci_run(tmp_path / "b", change=drop(1), scenario={"resolutions": ["256x256"]})
+    with pytest.raises(UserError, match=r"b: lacks 1 cell \(adain.*512x512\).*--partial"):
+        compared(ci_run(tmp_path / "a"), less)
+    comparison = compared(tmp_path / "a", less, partial=True)
+    cell, finding = only(comparison)
+    assert (finding.code, cell.verdict, comparison.exit_code) == ("left_out", "not_comparable", 0)
+    assert any("1 of 2 cells compared" in note for note in comparison.notes)
+
+
+def test_an_unfinished_base_is_bad_input(tmp_path: Path):
+    base = ci_run(tmp_path / "a", change=drop(1))
+    with pytest.raises(UserError, match=r"a: lacks 1 cell.*an unfinished run"):
+        compared(base, ci_run(tmp_path / "b"))
+
+
+def test_cells_that_a_change_of_the_scenario_adds_are_named_and_do_not_count(tmp_path: Path):
+    base = ci_run(tmp_path / "a", change=drop(1), scenario={"resolutions": ["256x256"]})
+    comparison = compared(base, ci_run(tmp_path / "b"))
+    cell, finding = only(comparison)
+    assert (cell.status_base, finding.code, comparison.exit_code) == (None, "new", 0)
+
+
+def test_nothing_in_common_is_bad_input(tmp_path: Path):
+    other = [r | {"precision": "bf16"} for r in performance(SIZES[0], latencies(10))]
+    with pytest.raises(UserError, match="no cell in common"):
+        compared(ci_run(tmp_path / "a"), run_folder(tmp_path / "b", other))
+
+
+def test_cells_are_the_same_in_another_checkout_with_other_code_and_weights(tmp_path: Path):
+    def moved(records: list[dict[str, Any]]) -> None:
+        for record in records:
+            record["id"] = record["id"][::-1]
+            record["model"] += ":/elsewhere/students"
+            record["content"] = ["/other/checkout/photo.jpg"]
+            record["weights_digest"] = "ffff"
+
+    def home(records: list[dict[str, Any]]) -> None:
+        for record in records:
+            record["content"] = ["/checkout/photo.jpg"]
+
+    base = ci_run(tmp_path / "a", change=home)
+    new = ci_run(tmp_path / "b", change=moved, environment={"code_version": "0.1.0+bbbbbbbbbb"})
+    comparison = compared(base, new)
+    assert comparison.verdict == "unchanged"
+    assert len(comparison.cells) == 2
+    assert any(note.startswith("other weights") for note in comparison.notes)
+
+
+def test_one_run_of_two_versions_of_the_code_is_bad_input(tmp_path: Path):
+    def mixed(records: list[dict[str, Any]]) -> None:
+        records[0]["id"] = "ba" * 6
+        records[0]["code_version"] = "0.0.9"
+
+    with pytest.raises(UserError, match=r"several conditions \(0\.0\.9"):
+        compared(ci_run(tmp_path / "a", change=mixed), ci_run(tmp_path / "b"))
+
+
+# ---- environments
+
+
+def test_another_machine_or_version_is_refused_by_name(tmp_path: Path):
+    base = ci_run(tmp_path / "a")
+    new = ci_run(tmp_path / "b", environment={"torch": "2.13.0", "cpu": "Other CPU"})
+    with pytest.raises(UserError) as refused:
+        compared(base, new)
+    *lines, advice = refused.value.problems
+    assert [line.rpartition(": ")[2] for line in lines] == [
+        "Some CPU against Other CPU",
+        "2.12.0 against 2.13.0",
+    ]
+    assert "--allow-different-environment" in advice
+    comparison = compared(base, new, allow_different_environment=True)
+    assert len(comparison.environment_differences) == 2
+    assert comparison.exit_code == 0
+
+
+def test_another_warm_up_is_another_measurement(tmp_path: Path):
+    new = ci_run(tmp_path / "b", scenario={"measure": {"warmup": 0}})
+    with pytest.raises(UserError, match=r"measure\.warmup: 2 against 0"):
+        compared(ci_run(tmp_path / "a"), new)
+
+
+def test_the_code_may_differ_for_that_is_the_question(tmp_path: Path):
+    new = ci_run(tmp_path / "b", environment={"code_version": "0.2.0"})
+    assert compared(ci_run(tmp_path / "a"), new).new.code_version == "0.2.0"
+
+
+# ---- in turn or one after the other
+
+
+def process(repeat: int, began: float | None, lasted: float = 1.0) -> Process:
+    return Process(repeat, began, None if began is None else began + lasted, {})
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "turns"),
+    [
+        ([0, 4, 8], [2, 6, 10], True),
+        ([0, 6, 8], [2, 4, 10], True),  # A B B A A B
+        ([0, 2, 4], [6, 8, 10], False),
+        ([0, 4, 8], [0.5, 4.5, 8.5], False),  # at the same time
+        ([0, 4, 8], [2, 6], False),
+        ([None, None, None], [None, None, None], False),
+    ],
+)
+def test_whether_sides_took_turns_is_read_from_the_clock(base, new, turns: bool):
+    sides = [tuple(process(n, begun) for n, begun in enumerate(side)) for side in (base, new)]
+    assert taking_turns(*sides) is turns
+
+
+def test_runs_that_disturbed_each_other_are_told(tmp_path: Path):
+    def later(records: list[dict[str, Any]]) -> None:
+        for record in records:
+            record["latency_ms"] *= 1.001
+            record["started_at"] = record["started_at"].replace("00+00:00", "02+00:00")
+
+    comparison = compared(ci_run(tmp_path / "a"), ci_run(tmp_path / "b", change=later))
+    assert any("at the same time" in note for note in comparison.notes)
+
+
+def test_a_machine_that_is_slower_as_a_whole_is_suspected(tmp_path: Path):
+    sizes = [(64 * n, 64) for n in range(1, 6)]
+
+    def run(name: str, factor: float) -> Path:
+        return run_folder(
+            tmp_path / name,
+            [r for size in sizes for r in performance(size, latencies(size[0], factor))],
+        )
+
+    comparison = compared(run("a", 1.0), run("b", 1.08))
+    assert any("all 5 times are slower" in note for note in comparison.notes)
+
+
+def test_quality_is_compared_beside_times(tmp_path: Path):
+    def run(name: str, loss: float) -> Path:
+        records = [*performance(SIZES[0], latencies(10)), *quality({"style_loss": loss})]
+        return run_folder(tmp_path / name, records)
+
+    cell, finding = only(compared(run("a", 0.010), run("b", 0.011)))
+    assert (finding.metric, finding.verdict) == ("style_loss", "regression")
+    assert cell.label.endswith("quality")
