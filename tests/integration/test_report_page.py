@@ -166,6 +166,16 @@ def near(colour: tuple[int, ...], other: tuple[int, ...]) -> bool:
     return max(abs(a - b) for a, b in zip(colour, other, strict=True)) < 16
 
 
+def shows(page: Page, left: tuple[int, ...], right: tuple[int, ...]) -> bool:
+    """Whether the viewer comes to show these colours left and right of its middle."""
+    for _ in range(200):
+        pixels = view(page)
+        if near(colour_at(pixels, 0.4), left) and near(colour_at(pixels, 0.6), right):
+            return True
+        page.run("new Promise((done) => setTimeout(done, 25))")
+    return False
+
+
 def contrast(pixels: np.ndarray[Any, Any]) -> float:
     """How much neighbours differ, right of the divider and away from the edges."""
     height, width, _ = pixels.shape
@@ -323,11 +333,7 @@ def test_thousands_of_rows_are_drawn_as_far_as_they_are_seen(
 
 def test_the_divider_parts_the_two_pictures_and_moves(page: Page) -> None:
     choose(page, "#right", "2")
-    page.wait("document.querySelector('#strip img')")
-    page.run("new Promise((done) => setTimeout(done, 200))")
-    pixels = view(page)
-    assert near(colour_at(pixels, 0.4), CONTENT)
-    assert near(colour_at(pixels, 0.6), TEACHER)
+    assert shows(page, CONTENT, TEACHER)
     x, y = page.middle("#divider")
     width = page.run("document.querySelector('#viewer').clientWidth")
     for kind, far in (("mousePressed", 0), ("mouseMoved", 0.1), ("mouseMoved", 0.2)):
@@ -353,14 +359,9 @@ def test_left_right_and_pair_are_chosen_and_swapped(page: Page) -> None:
     page.click("#pair-after")
     choose(page, "#left", "2")
     choose(page, "#right", "3")
-    page.run("new Promise((done) => setTimeout(done, 200))")
-    pixels = view(page)
-    assert near(colour_at(pixels, 0.4), TEACHER)
-    assert near(colour_at(pixels, 0.6), STUDENT)
+    assert shows(page, TEACHER, STUDENT)
     page.click("#swap")
-    pixels = view(page)
-    assert near(colour_at(pixels, 0.4), STUDENT)
-    assert near(colour_at(pixels, 0.6), TEACHER)
+    assert shows(page, STUDENT, TEACHER)
     table = page.run("document.querySelector('#pair-table').innerText")
     assert "style_loss" in table
     assert "photo-1.jpg × painting-1.jpg" in table
@@ -373,7 +374,7 @@ def test_left_right_and_pair_are_chosen_and_swapped(page: Page) -> None:
 
 def test_zooming_shows_full_resolution_and_the_point_under_the_pointer_stays(page: Page) -> None:
     first_pair(page)
-    page.run("new Promise((done) => setTimeout(done, 200))")
+    assert shows(page, CONTENT, (128, 128, 128))
     assert contrast(view(page)) < 20
     fit = page.run("document.querySelector('#zoom').textContent")
     page.click("#zoom-full")
@@ -415,6 +416,7 @@ def test_two_fingers_zoom_and_one_moves(browser: Browser, run: Path, tmp_path: P
         page.run("document.querySelector('#viewer').scrollIntoView({block: 'center'})")
         x, y = page.middle("#viewer")
         number = "parseFloat(document.querySelector('#zoom').textContent)"
+        page.wait(f"{number} < 100")  # the large picture is shown whole
         before = page.run(number)
         page.touch(*([(x - far, y), (x + far, y)] for far in (20, 40, 60, 80)))
         page.wait(f"{number} > {before} * 3")

@@ -4,7 +4,7 @@ const STATUS_WORDS = {
   ok: "ok", out_of_memory: "out of memory", timeout: "over time", crashed: "crashed",
   unsupported: "unsupported", skipped: "skipped", predicted: "predicted",
 };
-const ELSEWHERE = new Set(["per_pair", "status", "reason"]);  // fields with a place of their own
+const ELSEWHERE = new Set(["per_pair", "status", "reason", "latency_samples_ms"]);  // fields with a place of their own
 const panel = at("record");
 let shownRecords = [];
 let shownAt = 0;
@@ -78,7 +78,8 @@ function entry(name, value) {
   const unit = data.records.units[name];
   let shown;
   if (value.five) {
-    shown = [`${value.count} samples, quartiles ${value.five.slice(1, 4).map(written).join(", ")}`];
+    shown = [value.count === 1 ? "one sample"
+      : `${value.count} samples, quartiles ${value.five.slice(1, 4).map(written).join(", ")}`];
   } else if (typeof value === "object") {
     shown = [make("ul", {}, ...Object.entries(value).map(
       ([key, one]) => make("li", {}, make("code", {}, key), ` ${written(one)}`)))];
