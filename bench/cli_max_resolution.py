@@ -60,9 +60,9 @@ def max_resolution(
     from bench.plan import scenario_cells
     from bench.prediction.calibration import load_calibration
     from bench.prediction.predict import Predictor
-    from bench.run.records import write_atomically
     from bench.run.store import RunFolder
     from bench.scenario.values import read_bytes, read_seconds
+    from distill.files import write_bytes_atomically
 
     chosen = read_format(format_)
     ratio = _aspect(aspect)
@@ -88,7 +88,7 @@ def max_resolution(
         found = find_largest(probe, aspect=ratio, start=start, bound=bound)
         folder.write_parquet()
         table = _as_csv(found)
-        write_atomically(folder.path / _EVIDENCE, table.encode())
+        write_bytes_atomically(folder.path / _EVIDENCE, table.encode())
         _show(found, chosen, table, folder.path)
 
 

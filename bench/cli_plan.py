@@ -123,7 +123,7 @@ def _print_table(plan: "Plan") -> None:
     from bench.run.progress import duration_text
 
     table = Table("model", "execution", "precision", "size", box=None, pad_edge=False)
-    for column in ("GMAC", "memory", "cap", "verdict", "a pass", "cell"):
+    for column in ("GMAC", "peak (MB)", "needs (MB)", "cap (MB)", "verdict", "a pass", "cell"):
         table.add_column(column, justify="left" if column == "verdict" else "right")
     table.add_column("note")
     for one in plan.cells:
@@ -133,6 +133,7 @@ def _print_table(plan: "Plan") -> None:
         table.add_row(
             *(name, cell.execution, cell.precision, f"{cell.width}x{cell.height}"),
             f"{prediction.work.macs / 1e9:,.0f}" if prediction.work.macs else "",
+            _megabytes(prediction.peak_mb),
             _megabytes(prediction.needed_mb),
             "" if cap is None else _megabytes(cap / 1e6),
             prediction.verdict,
@@ -153,7 +154,7 @@ def _print_table(plan: "Plan") -> None:
 
 
 def _megabytes(amount: float | None) -> str:
-    return "" if amount is None else f"{amount:,.0f} MB"
+    return "" if amount is None else f"{amount:,.0f}"
 
 
 def _seconds(seconds: float | None) -> str:

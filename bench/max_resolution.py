@@ -1,4 +1,4 @@
-"""The largest image that a model does under a memory cap: predicted, bracketed, bisected by runs."""
+"""The largest image that a model does under a memory cap: predicted, then bisected by runs."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -137,7 +137,7 @@ def _pixels(width: int) -> int:
 
 
 def _least_width(aspect: Fraction) -> int:
-    return math.ceil(_LEAST * max(1, aspect))
+    return math.ceil(_LEAST * max(Fraction(1), aspect))
 
 
 def _limit(probe: Probe) -> Limit:

@@ -24,8 +24,8 @@ class PlannedCell:
     cell_s: float | None
     """Predicted seconds of the whole cell, its start and all its processes included; None without a
     calibration, 0 for one that will not run."""
-    note: str
-    """Why it will not run, or not be measured in full; empty for one that will."""
+    note: str = ""
+    """What else is to be known of it before it runs."""
 
     def row(self) -> dict[str, Any]:
         """For JSON and CSV: names with units; absent values are None."""
@@ -52,7 +52,8 @@ class PlannedCell:
             "predicted_gb_moved": _rounded(work.bytes, 1e-9),
             "predicted_scratch_mb": _rounded(prediction.scratch_mb),
             "strip_rows": prediction.strip_rows,
-            "note": self.note or prediction.reason,
+            "reason": prediction.reason,
+            "note": self.note,
         }
 
 
@@ -117,17 +118,17 @@ def _planned(cell: Cell, prediction: Prediction, scenario: Scenario) -> PlannedC
     if cell.kind == "quality" and weights == "random":
         return PlannedCell(cell, prediction, 0.0, "skipped: quality of random weights")
     processes = scenario.measure.processes if cell.kind == "performance" else 1
-    why = hopeless(cell, prediction)
-    if why is not None and scenario.skip_predicted:
-        return PlannedCell(cell, prediction, 0.0, f"skipped: predicted: {why}")
+    limit_s = cell.measure.cell_time_limit_s
+    slow = prediction.seconds is not None and prediction.seconds > limit_s
+    note = f"over {limit_s:g} s" if slow else ""
+    if scenario.skip_predicted and hopeless(cell, prediction) is not None:
+        return PlannedCell(cell, prediction, 0.0, f"{note}{'; ' if note else ''}skipped: predicted")
     if prediction.verdict in ("will not fit", "unsupported"):
         # It takes a start to find out.
-        return PlannedCell(cell, prediction, STARTUP_S, "")
+        return PlannedCell(cell, prediction, STARTUP_S, note)
     if prediction.seconds is None:
-        return PlannedCell(cell, prediction, None, "")
+        return PlannedCell(cell, prediction, None)
     seconds = expected_s(cell, Estimate(prediction.seconds, BASIS, measured=False))
-    limit_s = cell.measure.cell_time_limit_s
-    note = f"a pass is over the limit of {limit_s:g} s" if prediction.seconds > limit_s else ""
     return PlannedCell(cell, prediction, None if seconds is None else processes * seconds, note)
 
 

@@ -6,12 +6,13 @@ they err.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 from bench.compare.metrics import Compared
 from bench.compare.result import Code, Finding, Verdict
+from bench.compare.shares import brief, percent
 from bench.compare.statistics import (
     Effect,
     alternating,
@@ -101,18 +102,11 @@ def decide(samples: Sequence[Sampled]) -> list[Finding]:
 def _tested(samples: Sequence[Sampled]) -> list[Finding]:
     """Findings on metrics of one family of which the spread is known."""
     effects = with_shared_spread([sample.effect() for sample in samples])
-    drift = _drift(samples)
+    per_round = _drift(samples)
     effects = [
-        Effect(
-            effect.value,
-            effect.spread,
-            effect.scale,
-            effect.df,
-            effect.design,
-            drift * (len(sample.base) + len(sample.new)) / 2
-            if effect.design == "separate"
-            else 0.0,
-        )
+        replace(effect, drift=per_round * (len(sample.base) + len(sample.new)) / 2)
+        if effect.design == "separate"
+        else effect
         for sample, effect in zip(samples, effects, strict=True)
     ]
     worse = holm([effect.chance_of_no_increase() for effect in effects])
@@ -128,12 +122,10 @@ def _tested(samples: Sequence[Sampled]) -> list[Finding]:
 def _drift(samples: Sequence[Sampled]) -> float:
     """How fast the machine's speed changed, log ratio a round; of times only."""
     apart = [s for s in samples if s.metric.family == "time" and not s.taking_turns]
-    sides = ([[math.log(v) for v in values] for values in side] for side in _sides(apart))
-    return drift_per_round(*sides)
-
-
-def _sides(samples: Sequence[Sampled]) -> tuple[list[tuple[float, ...]], list[tuple[float, ...]]]:
-    return [sample.base for sample in samples], [sample.new for sample in samples]
+    return drift_per_round(
+        [[math.log(value) for value in sample.base] for sample in apart],
+        [[math.log(value) for value in sample.new] for sample in apart],
+    )
 
 
 def _finding(
@@ -194,7 +186,7 @@ def _more(sample: Sampled, effect: Effect, *, tests: int) -> int | None:
 
 def _settled(sample: Sampled, effect: Effect, *, tests: int) -> bool:
     """Whether it would be decided if the machine had not drifted."""
-    still = Effect(effect.value, effect.spread, effect.scale, effect.df, effect.design)
+    still = replace(effect, drift=0.0)
     return (
         effect.value > sample.least and still.chance_of_no_increase() <= _TESTED_AT / tests
     ) or still.interval(CONFIDENCE)[1] <= sample.least
@@ -285,17 +277,3 @@ def _share(effect: float) -> str:
 def _change(effect: float) -> float:
     """A log ratio as a share of the base; an interval of next to no knowledge has an end too."""
     return math.expm1(min(effect, _ENDLESS))
-
-
-def brief(share: float) -> str:
-    """``5 %``: a round share, such as a limit."""
-    return f"{100 * share:.3g} %"
-
-
-def percent(share: float) -> str:
-    """``2.3 %``; large ones as a factor would be read wrongly, so they stay per cent."""
-    value = 100 * share
-    if not value:
-        return "0 %"
-    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 0.095 else 2
-    return f"{value:.{digits}f} %"

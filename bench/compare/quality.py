@@ -12,8 +12,9 @@ from typing import Any
 
 from scipy.special import stdtrit
 
-from bench.compare.decide import CONFIDENCE, brief
+from bench.compare.decide import CONFIDENCE
 from bench.compare.result import Code, Finding, Verdict
+from bench.compare.shares import brief
 from bench.compare.side import Quality
 from bench.errors import UserError
 from bench.quality.catalogue import find_metric, metric_names

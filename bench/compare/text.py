@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from bench.compare.decide import brief, percent
 from bench.compare.result import CellResult, Comparison, Finding, Verdict
+from bench.compare.shares import brief, percent
 
 METRIC_WORDS = {
     "status": "outcome",

@@ -1,8 +1,8 @@
 """What a device achieves, measured once by a few small passes and remembered for this machine.
 
 The file is ``ultrastyle-bench/calibration-KEY.json`` in the user's cache folder
-(``XDG_CACHE_HOME``, else ``~/.cache``); the key is made of the device, the threads and the versions.
-A pass is as fast as the fastest of its repeats: whatever else runs on the machine only slows it down.
+(``XDG_CACHE_HOME``, else ``~/.cache``); the key is made of device, threads and versions. A pass is
+as fast as the fastest of its repeats: whatever else runs on the machine only slows it down.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from bench.errors import EnvironmentUnfitError
 from bench.measure.environment import collect_environment
 from bench.prediction.time import Roofline, Timed, fit_roofline
 from bench.prediction.traffic import Work
+from distill.files import write_bytes_atomically
 
 _SCHEMA = 1
 _LONGEST_S = 300.0
@@ -187,11 +188,9 @@ def _path(identity: dict[str, str]) -> Path:
 
 
 def _remember(path: Path, file: CalibrationFile) -> None:
-    from bench.run.records import write_atomically
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, file.model_dump_json(indent=1).encode())
-    except (OSError, EnvironmentUnfitError):
+        write_bytes_atomically(path, file.model_dump_json(indent=1).encode())
+    except OSError:
         # A home that cannot be written to: measured again next time.
         return

@@ -8,8 +8,8 @@ trimmed when it is large. The threshold grows to the largest mapped block that w
 
 PyTorch aligns blocks from 2 MB on to pages when it asks for huge pages, as the benchmark's
 processes do. glibc cuts an aligned block out of a larger one, and a hole that was just large enough
-for a block is not for the next of the same size once one of the two cuttings is in use. Which are is
-chance: one in ``_PINNED`` here, and the peak is the mean over several choices.
+for a block is not for the next of the same size once one of the two cuttings is in use. Which are
+is chance: one in ``_PINNED`` here, and the peak is the mean over several choices.
 
 Other C libraries and systems have other allocators; for them this is as good a guess as any.
 """

@@ -1,11 +1,12 @@
 """Peak memory of a pass, in the terms of the counter that a record has it in.
 
-On CUDA the allocator's own count is predicted, which a trace gives but for the workspaces of cuDNN. On
-a CPU it is the growth of the resident set, to which the C library and the process itself add.
+On CUDA the allocator's own count is predicted, which a trace gives but for the workspaces of cuDNN.
+On a CPU it is the growth of the resident set, to which the C library and the process itself add.
 
 The constants were learnt from measured cells: 48 of whole execution and 20 of strips, float32 and
-bfloat16, of three ratios of both methods from 0.3 to 100 MP, on one machine (glibc 2.36, PyTorch 2.15,
-oneDNN 3.13). ``tests/performance/prediction_accuracy.py`` compares them with cells of any machine.
+bfloat16, of three ratios of both methods from 0.3 to 100 MP, on one machine (glibc 2.36, PyTorch
+2.15, oneDNN 3.13). ``tests/performance/prediction_accuracy.py`` compares them with cells of any
+machine.
 """
 
 from dataclasses import dataclass
@@ -19,11 +20,15 @@ from bench.prediction.traffic import FRESH
 
 PROCESS_BYTES = 30 * 10**6
 """CPU: code and data of the libraries that a first pass touches, and the kernels it generates."""
+DATA_BYTES = 40 * 10**6
+"""CPU: what a cap on the data segment counts beyond what is resident: address space of generated
+kernels and of the allocator. Measured where passes begin to fail, under caps of 200 MB to 1.2 GB:
+20 to 60 MB."""
 KEPT_BLOCK_BYTES = 1_050_000
 """CPU: what a block that stays wastes, half of the huge page at either of its ends."""
 HELD = 2.0
-"""CPU: memory that strips take over that of what is live of them at one time, since what is freed is
-not all used again. Measured: 1.5 to 2.5 in float32 for AdaIN, 2.5 to 3.1 for WCT."""
+"""CPU: memory that strips take over that of what is live of them at one time, since what is freed
+is not all used again. Measured: 1.5 to 2.5 in float32 for AdaIN, 2.5 to 3.1 for WCT."""
 HELD_IN_TWO_BYTES = 2.6
 """CPU: the same in bfloat16 and float16, where maps are doubled in size before they are convolved.
 Measured: 1.7 to 3.4."""

@@ -8,7 +8,13 @@ from bench.cells import Cell, Precision
 from bench.execution.strip_plan import BudgetError
 from bench.prediction.budget import budget_bytes
 from bench.prediction.calibration import Calibration
-from bench.prediction.memory import Overheads, peak_of_patches, peak_of_strips, peak_of_whole
+from bench.prediction.memory import (
+    DATA_BYTES,
+    Overheads,
+    peak_of_patches,
+    peak_of_strips,
+    peak_of_whole,
+)
 from bench.prediction.precisions import lacking
 from bench.prediction.samples import trace_patches, trace_strips
 from bench.prediction.trace import ShapeModel, Trace, shape_model, trace_pass, trace_style
@@ -93,7 +99,7 @@ class Predictor:
             peak = growth + standing
             needed = peak + self._context_bytes
         else:
-            peak, needed = growth, growth + standing
+            peak, needed = growth, growth + standing + DATA_BYTES
         roofline = self._calibration and self._calibration.roofline(cell.precision)
         verdict, reason = judge(needed / 1e6, cell.memory_cap_bytes)
         return Prediction(
@@ -153,7 +159,8 @@ class Predictor:
 
     @cached_property
     def _context_bytes(self) -> int:
-        measured = self._calibration and self._calibration.file.context_bytes
+        calibration = self._calibration
+        measured = None if calibration is None else calibration.file.context_bytes
         return CONTEXT_BYTES if measured is None else measured
 
 

@@ -23,8 +23,8 @@ from bench.stylizers.cascade import Stylizer
 from distill.streaming import StreamedNetwork
 
 _DELAY = 288
-"""Lines from the top, a multiple of 16, after which all strips are alike in all stages: each depends
-on up to 256 lines beside it (``docs/execution.md``)."""
+"""Lines from the top, a multiple of 16, after which all strips are alike in all stages: each
+depends on up to 256 lines beside it (``docs/execution.md``)."""
 _STRIPS = 3
 """How many of those that are alike are traced."""
 _PATCHES = 3
@@ -98,7 +98,7 @@ class _Source(TensorSource):
 def _endless() -> Iterator[None]:
     """Leave out the last lines of every network: they come in many strips of a line or two."""
     finish = StreamedNetwork.finish
-    StreamedNetwork.finish = lambda network: iter(())  # type: ignore[method-assign]
+    StreamedNetwork.finish = lambda network: iter(())  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

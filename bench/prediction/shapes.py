@@ -60,14 +60,15 @@ class Observer(Protocol):
 class ShapeTensor(Tensor):
     """A tensor of a shape, type, memory format and claimed device, without data."""
 
-    inner: Tensor
+    on_meta: Tensor
     """The same on PyTorch's ``meta`` device, where shapes are computed."""
     claimed: torch.device
     buffer: Buffer
 
     @staticmethod
     def __new__(cls, inner: Tensor, device: torch.device, buffer: Buffer) -> Self:
-        tensor: Self = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        """Of the shape of ``inner``, claiming to be on ``device``."""
+        tensor: Self = Tensor._make_wrapper_subclass(
             cls,
             inner.shape,
             strides=inner.stride(),
@@ -76,7 +77,7 @@ class ShapeTensor(Tensor):
             # Not the claimed one: PyTorch would switch to that card.
             device=META,
         )
-        tensor.inner, tensor.claimed, tensor.buffer = inner, device, buffer
+        tensor.on_meta, tensor.claimed, tensor.buffer = inner, device, buffer
         return tensor
 
     @property
@@ -85,14 +86,14 @@ class ShapeTensor(Tensor):
         return self.claimed
 
     # What numbers.py and the like would call first; everything is the mode's business.
-    __torch_function__ = _disabled_torch_function_impl
+    __torch_function__ = _disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
-    def __torch_dispatch__(
-        cls, func: OpOverload, types: object, args: object = (), kwargs: object = None
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         """Refuse: outside the mode there is nobody to compute the shape."""
-        raise RuntimeError(f"{func.name()} was called on a tensor without data outside its trace")
+        raise RuntimeError(f"{func} was called on a tensor without data outside its trace")
 
 
 class _Known(NamedTuple):
@@ -107,7 +108,7 @@ class _Known(NamedTuple):
     """How its result's shape is computed, where that is not left to PyTorch."""
 
 
-class ShapeMode(TorchDispatchMode):
+class ShapeMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While it is entered, every operation makes :class:`ShapeTensor` and computes nothing.
 
     Enter it under ``torch.no_grad()``, not ``inference_mode``: there composite operations arrive
@@ -123,7 +124,7 @@ class ShapeMode(TorchDispatchMode):
         return False
 
     def __init__(self, observer: Observer) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._observer = observer
 
     def __torch_dispatch__(
@@ -179,7 +180,7 @@ _KNOWN: dict[OpOverload, _Known] = {}
 
 
 def _learn(func: OpOverload) -> _Known:
-    name = str(func.name()).partition(".")[0]
+    name = func._schema.name
     arguments = func._schema.arguments
     written = next(
         (
@@ -208,7 +209,7 @@ def _is_as_wanted(tensor: ShapeTensor, wanted: dict[str, Any]) -> bool:
         and dtype == tensor.dtype
         and (
             layout in (None, torch.preserve_format)
-            or tensor.inner.is_contiguous(memory_format=layout)
+            or tensor.on_meta.is_contiguous(memory_format=layout)
         )
     )
 
@@ -216,7 +217,7 @@ def _is_as_wanted(tensor: ShapeTensor, wanted: dict[str, Any]) -> bool:
 def _unwrap(argument: Any, inputs: list[ShapeTensor]) -> Any:
     if type(argument) is ShapeTensor:
         inputs.append(argument)
-        return argument.inner
+        return argument.on_meta
     if isinstance(argument, Tensor):
         # A constant of the code, or weights that were built without data.
         return argument if argument.device == META else argument.to(META)

@@ -2,9 +2,9 @@
 
 An additive roofline: the classical one (Williams, Waterman and Patterson, "Roofline: An Insightful
 Visual Performance Model for Multicore Architectures", CACM 2009) takes the slower of computing and
-moving, as if they overlapped without end. Here a pass is many operations, each of which does one and
-then the other, so that times add up; so do what it takes to be handed fresh memory by the system and
-to start an operation. The four rates are a device's, fitted to passes that were timed on it.
+moving, as if they overlapped without end. Here a pass is many operations, each of which does one
+and then the other, so that times add up; so do what it takes to be handed fresh memory by the
+system and to start an operation. The four rates are a device's, fitted to passes timed on it.
 """
 
 from collections.abc import Sequence

@@ -244,7 +244,7 @@ def _short_statistics(ledger: Ledger) -> Iterator[None]:
         ledger.factor = before
         return None
 
-    FeatureStats.update = short  # type: ignore[method-assign]
+    FeatureStats.update = short  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

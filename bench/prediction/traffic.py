@@ -95,5 +95,5 @@ def work_of(name: str, inputs: Sequence[ShapeTensor], outputs: Sequence[ShapeTen
 
 
 def _bytes(tensor: ShapeTensor) -> int:
-    inner = tensor.inner
-    return inner.numel() * inner.element_size()
+    on_meta = tensor.on_meta
+    return on_meta.numel() * on_meta.element_size()

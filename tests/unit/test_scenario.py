@@ -381,6 +381,7 @@ def test_defaults(folder: Path) -> None:
         },
         "quality": None,
         "run_time_limit": None,
+        "skip_predicted": False,
         "exclude": [],
     }
     with pytest.raises(ValueError, match="frozen"):
