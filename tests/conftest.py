@@ -1,6 +1,7 @@
 """What all tests share: the optional data beside the project, the GPU mark, quiet settings."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,12 @@ SHARED = Path(__file__).parents[2] / "shared"
 # drawn from the test's own name. (HYPOTHESIS_PROFILE=default looks further.)
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+
+def pytest_configure() -> None:
+    """Interrupts reach the tests' own processes, in a background job of a shell too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
