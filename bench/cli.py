@@ -22,7 +22,7 @@ app = typer.Typer(
     name="bench",
     help="How big an image can a stylizer do on this machine, how fast, at what memory, and what "
     "did compression cost in quality? Exit codes: 0 done, 1 a check failed, 2 wrong use or bad "
-    "input, 4 the environment cannot do it, 130 interrupted.",
+    "input, 3 inconclusive, 4 the environment cannot do it, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
