@@ -25,8 +25,8 @@ from bench.compare.statistics import (
 
 LEVEL = 0.02
 """Stated chance that any cell of a comparison is called slower, or larger, without a change."""
-_TESTED_AT = 0.01
-"""Level of the tests: half, so that the stated one also holds for noise that is not normal."""
+_TESTED_AT = 0.0075
+"""Level of the tests: less, so that the stated one also holds for noise that is not normal."""
 CONFIDENCE = 0.95
 LEAST_PROCESSES = 4
 """A side: of fewer, all fall into the fast or the slow state of such a machine too often."""

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from bench.cells import Cell, Frozen, Precision
 from bench.errors import EnvironmentUnfitError
 from bench.measure.environment import collect_environment
+from bench.prediction.memory import Overheads
 from bench.prediction.time import Roofline, Timed, fit_roofline
 from bench.prediction.traffic import Work
 from distill.files import write_bytes_atomically
@@ -54,8 +55,10 @@ class PrecisionPasses(Frozen):
     """What was measured at one precision."""
 
     passes: tuple[TimedPass, ...]
+    workspace_bytes: float = 0.0
+    """CUDA: what kernels took beside the traced peak of a pass, whatever its size."""
     workspace_share: float = 0.0
-    """CUDA: most that convolutions took beside the traced peak of a pass, over that peak."""
+    """CUDA: what they took on top, over that peak."""
 
 
 class CalibrationFile(Frozen):
@@ -91,10 +94,14 @@ class Calibration:
         """Whether a precision was tried; the device may lack it."""
         return precision in self.file.precisions
 
-    def workspace_share(self, precision: Precision) -> float:
-        """CUDA: workspace of convolutions over the traced peak; 0 where it was not measured."""
+    def overheads(self, precision: Precision) -> Overheads:
+        """What kernels take beside a traced peak; nothing where it was not measured."""
         found = self.file.precisions.get(precision)
-        return 0.0 if found is None else found.workspace_share
+        return (
+            Overheads()
+            if found is None
+            else Overheads(found.workspace_bytes, found.workspace_share)
+        )
 
 
 def load_calibration(

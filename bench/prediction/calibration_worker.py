@@ -8,7 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+import numpy as np
 import torch
+from scipy.optimize import nnls
 
 from bench.cells import Execution, Precision
 from bench.measure.card_memory import process_used, used_before_cuda
@@ -73,9 +75,10 @@ def main(arguments: Sequence[str]) -> int:
 def _passes(device: str, precision: Precision) -> PrecisionPasses:
     kind = device.partition(":")[0]
     clock = clock_for(device)
-    passes, share = [], 0.0
+    passes: list[TimedPass] = []
+    beside: list[tuple[int, int]] = []
     for small in _PASSES[kind]:
-        seconds, beside = _timed(small, device, precision, clock)
+        seconds, taken = _timed(small, device, precision, clock)
         shapes = shape_model(
             small.model,
             device=device,
@@ -88,9 +91,21 @@ def _passes(device: str, precision: Precision) -> PrecisionPasses:
         else:
             trace = trace_pass(shapes, small.width, small.height)
             work = trace.work
-            share = max(share, (beside - trace.peak_bytes) / trace.peak_bytes)
+            beside.append((trace.peak_bytes, taken - trace.peak_bytes))
         passes.append(TimedPass(**asdict(work), seconds=seconds))
-    return PrecisionPasses(passes=tuple(passes), workspace_share=share if kind == "cuda" else 0.0)
+    fixed, share = _workspaces(beside) if kind == "cuda" else (0.0, 0.0)
+    return PrecisionPasses(passes=tuple(passes), workspace_bytes=fixed, workspace_share=share)
+
+
+def _workspaces(beside: Sequence[tuple[int, int]]) -> tuple[float, float]:
+    """What kernels take: bytes that do not depend on the traced peak, and a share of it."""
+    peaks = np.array([[1.0, peak] for peak, _ in beside])
+    # By their shares of the peaks, so that the largest pass does not decide alone.
+    weights = peaks[:, 1:]
+    scale = np.array([peaks[:, 1].min(), 1.0])
+    taken = np.array([max(0, more) for _, more in beside])
+    (fixed, share), _ = nnls(peaks * scale / weights, taken / weights[:, 0])
+    return float(fixed * scale[0]), float(share)
 
 
 @torch.inference_mode()

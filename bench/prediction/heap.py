@@ -18,7 +18,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from bench.prediction.trace import Event
+from bench.prediction.ledger import Event
 from bench.prediction.traffic import FRESH
 
 _PAGE = 4096
@@ -35,7 +35,7 @@ _SMALL = 256 << 10
 _SMALL_SHARE = 1 / 512
 """Blocks below both of these, in bytes and in shares of the pass's peak, are left out: thousands of
 them, that make no difference."""
-_PINNED = 14
+_PINNED = 20
 _CHOICES = 4
 
 
@@ -95,7 +95,8 @@ class Heap:
         self.peak = 0.0
         """Most that was resident since the last :meth:`trim`, in bytes."""
         self._resident = 0.0
-        self._mapped: dict[object, int] = {}
+        self._mapped: dict[object, tuple[int, int]] = {}
+        """Size of a mapped chunk, and how much of it is resident."""
         self._used: dict[object, tuple[int, int]] = {}
         self._holes: dict[int, tuple[int, float]] = {}
         """Address: size, and how much of it is resident."""
@@ -116,17 +117,19 @@ class Heap:
         found = self._find(asked)
         if found is None:
             # Aligned within its own pages: those before it count no more.
-            self._mapped[block] = _rounded(asked + _HEADER, _PAGE) - (alignment - 16)
-            self._resident += _rounded(count, _PAGE)
+            size = _rounded(asked + _HEADER, _PAGE) - (alignment - 16)
+            self._mapped[block] = size, _rounded(count, _PAGE)
+            self._resident += self._mapped[block][1]
         else:
             self._cut(block, found, needed, alignment)
         self.peak = max(self.peak, self._resident)
 
     def give(self, block: object) -> None:
         """Free a block; one that was never taken is none of ours."""
-        size = self._mapped.pop(block, None)
-        if size is not None:
-            self._resident -= _rounded(size - _PAGE, _PAGE)
+        mapped = self._mapped.pop(block, None)
+        if mapped is not None:
+            size, resident = mapped
+            self._resident -= resident
             if self._threshold < size <= FRESH:
                 self._threshold = size
         elif block in self._used:

@@ -3,8 +3,8 @@
 On CUDA the allocator's own count is predicted, which a trace gives but for the workspaces of cuDNN.
 On a CPU it is the growth of the resident set, to which the C library and the process itself add.
 
-The constants were learnt from measured cells: 48 of whole execution and 20 of strips, float32 and
-bfloat16, of three ratios of both methods from 0.3 to 100 MP, on one machine (glibc 2.36, PyTorch
+The constants were learnt from measured cells: 62 of whole execution and 20 of strips, float32 and
+bfloat16, of both methods and six ratios, from 0.3 to 100 MP, on one machine (glibc 2.36, PyTorch
 2.15, oneDNN 3.13). ``tests/performance/prediction_accuracy.py`` compares them with cells of any
 machine.
 """
@@ -14,11 +14,11 @@ from itertools import pairwise
 
 from bench.execution.strip_plan import StripPlan
 from bench.prediction.heap import resident_peak
+from bench.prediction.ledger import Trace
 from bench.prediction.samples import PatchesTrace, StripsTrace
-from bench.prediction.trace import Trace
 from bench.prediction.traffic import FRESH
 
-PROCESS_BYTES = 30 * 10**6
+PROCESS_BYTES = 35 * 10**6
 """CPU: code and data of the libraries that a first pass touches, and the kernels it generates."""
 DATA_BYTES = 40 * 10**6
 """CPU: what a cap on the data segment counts beyond what is resident: address space of generated
@@ -36,10 +36,15 @@ Measured: 1.7 to 3.4."""
 
 @dataclass(frozen=True)
 class Overheads:
-    """What a device adds to what a pass takes; of a GPU."""
+    """What a GPU's kernels take beside the traced peak of a pass, such as cuDNN's workspaces."""
 
-    workspace_share: float = 0.0
-    """cuDNN's workspaces over the traced peak."""
+    fixed_bytes: float = 0.0
+    share: float = 0.0
+    """Over the traced peak."""
+
+    def on_top_of(self, peak_bytes: float) -> float:
+        """Bytes of the peak and of what is beside it."""
+        return self.fixed_bytes + (1 + self.share) * peak_bytes
 
 
 def peak_of_whole(trace: Trace, style: Trace, *, kind: str, overheads: Overheads) -> float:
@@ -52,7 +57,7 @@ def peak_of_whole(trace: Trace, style: Trace, *, kind: str, overheads: Overheads
         overheads: of the device.
     """
     if kind == "cuda":
-        return (1 + overheads.workspace_share) * trace.peak_bytes
+        return overheads.on_top_of(trace.peak_bytes)
     return PROCESS_BYTES + resident_peak(style.events, trace.events, peak=trace.peak_bytes)
 
 
@@ -75,8 +80,7 @@ def peak_of_strips(traced: StripsTrace, *, kind: str, itemsize: int, overheads: 
     """
     kept = _kept_bytes(traced.plan, traced.strips, on_cpu=kind == "cpu")
     if kind == "cuda":
-        passing = (1 + overheads.workspace_share) * traced.passing_bytes
-        return passing + kept + traced.result_bytes
+        return overheads.on_top_of(traced.passing_bytes) + kept + traced.result_bytes
     held = HELD if itemsize == 4 else HELD_IN_TWO_BYTES
     return PROCESS_BYTES + held * traced.passing_bytes + kept + traced.result_bytes
 

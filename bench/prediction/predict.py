@@ -8,6 +8,7 @@ from bench.cells import Cell, Precision
 from bench.execution.strip_plan import BudgetError
 from bench.prediction.budget import budget_bytes
 from bench.prediction.calibration import Calibration
+from bench.prediction.ledger import Trace
 from bench.prediction.memory import (
     DATA_BYTES,
     Overheads,
@@ -17,7 +18,7 @@ from bench.prediction.memory import (
 )
 from bench.prediction.precisions import lacking
 from bench.prediction.samples import trace_patches, trace_strips
-from bench.prediction.trace import ShapeModel, Trace, shape_model, trace_pass, trace_style
+from bench.prediction.trace import ShapeModel, shape_model, trace_pass, trace_style
 from bench.prediction.traffic import Work
 from bench.stylizers.cascade import Stylizer
 
@@ -153,9 +154,7 @@ class Predictor:
         return self._styles[key]
 
     def _overheads(self, precision: Precision) -> Overheads:
-        if self._calibration is None:
-            return Overheads()
-        return Overheads(self._calibration.workspace_share(precision))
+        return Overheads() if self._calibration is None else self._calibration.overheads(precision)
 
     @cached_property
     def _context_bytes(self) -> int:

@@ -17,7 +17,8 @@ from bench.execution.rows import TensorSink, TensorSource, padded_size
 from bench.execution.strip_plan import StripPlan
 from bench.execution.strips import plan_in_memory, stylize_rows
 from bench.execution.thumbnail import patch_edges
-from bench.prediction.trace import Ledger, Trace, style_code, trace_pass, traced, without_values
+from bench.prediction.ledger import Ledger, Trace
+from bench.prediction.trace import style_code, trace_pass, traced, without_values
 from bench.prediction.traffic import Work
 from bench.stylizers.cascade import Stylizer
 from distill.streaming import StreamedNetwork

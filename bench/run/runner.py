@@ -283,7 +283,11 @@ def _scenario_of(folder: RunFolder, given: Scenario | None) -> Scenario:
         raise UserError(
             *(f"{problem}; the run cannot be resumed" for problem in error.problems)
         ) from None
-    if given is not None and given.resolved_yaml() != kept.resolved_yaml():
+    same = given is None or (
+        # More processes may have been asked for since.
+        _measured_in(given, kept.measure.processes).resolved_yaml() == kept.resolved_yaml()
+    )
+    if not same:
         raise UserError(
             f"{folder.path}: was made by another scenario than the one given; start a new run, or "
             f"resume with {folder.scenario_path}"
@@ -299,10 +303,14 @@ def _with_processes(folder: RunFolder, scenario: Scenario, processes: int) -> Sc
             f"{folder.path}: measures each cell in {before} processes; {processes} are fewer, and "
             "a run keeps what it has"
         )
-    measure = scenario.measure.model_copy(update={"processes": processes})
-    scenario = scenario.model_copy(update={"measure": measure})
+    scenario = _measured_in(scenario, processes)
     folder.write_scenario(scenario)
     return scenario
+
+
+def _measured_in(scenario: Scenario, processes: int) -> Scenario:
+    measure = scenario.measure.model_copy(update={"processes": processes})
+    return scenario.model_copy(update={"measure": measure})
 
 
 def _refuse_other_environment(folder: RunFolder, environment: dict[str, Any]) -> None:

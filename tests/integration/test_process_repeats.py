@@ -98,6 +98,9 @@ def test_a_run_can_be_given_more_processes_and_not_fewer(tmp_path: Path):
     assert load_scenario(folder.scenario_path).measure.processes == 3
     again(folder)
     assert len(started(folder)) == 6
+    # the file that the run was made from still names it
+    run(tmp_path, [16, 32], 1, resume=folder.path)
+    assert len(started(folder)) == 6
     with pytest.raises(UserError, match="measures each cell in 3 processes; 2 are fewer"):
         again(folder, processes=2)
 
