@@ -18,8 +18,11 @@ from bench.prediction.ledger import Trace
 from bench.prediction.samples import PatchesTrace, StripsTrace
 from bench.prediction.traffic import FRESH
 
-PROCESS_BYTES = 35 * 10**6
+PROCESS_BYTES = 27 * 10**6
 """CPU: code and data of the libraries that a first pass touches, and the kernels it generates."""
+PRODUCTS_BYTES = 20 * 10**6
+"""CPU: buffers that MKL keeps of products of matrices, from ``PRODUCTS_CHANNELS`` channels on."""
+PRODUCTS_CHANNELS = 256
 DATA_BYTES = 40 * 10**6
 """CPU: what a cap on the data segment counts beyond what is resident: address space of generated
 kernels and of the allocator. Measured where passes begin to fail, under caps of 200 MB to 1.2 GB:
@@ -47,8 +50,13 @@ class Overheads:
         return self.fixed_bytes + (1 + self.share) * peak_bytes
 
 
+def process_bytes(channels: int) -> int:
+    """CPU: by how much a process grows that passes over small images, of so many features."""
+    return PROCESS_BYTES + (PRODUCTS_BYTES if channels >= PRODUCTS_CHANNELS else 0)
+
+
 def peak_of_whole(trace: Trace, style: Trace, *, kind: str, overheads: Overheads) -> float:
-    """Bytes that whole execution takes at most, beside content and weights.
+    """Bytes that whole execution takes at most, beside content, weights and the process itself.
 
     Args:
         trace: of the pass.
@@ -58,19 +66,19 @@ def peak_of_whole(trace: Trace, style: Trace, *, kind: str, overheads: Overheads
     """
     if kind == "cuda":
         return overheads.on_top_of(trace.peak_bytes)
-    return PROCESS_BYTES + resident_peak(style.events, trace.events, peak=trace.peak_bytes)
+    return resident_peak(style.events, trace.events, peak=trace.peak_bytes)
 
 
 def peak_of_patches(
     traced: PatchesTrace, style: Trace, *, kind: str, overheads: Overheads
 ) -> float:
-    """Bytes that the thumbnail's scheme takes at most, beside content and weights."""
+    """Bytes that the thumbnail's scheme takes at most; as :func:`peak_of_whole`."""
     shown = peak_of_whole(traced.shown, style, kind=kind, overheads=overheads)
     return shown + traced.result_bytes - traced.shown_result_bytes
 
 
 def peak_of_strips(traced: StripsTrace, *, kind: str, itemsize: int, overheads: Overheads) -> float:
-    """Bytes that strips take at most, beside content and weights.
+    """Bytes that strips take at most, beside content, weights and the process itself.
 
     Args:
         traced: the pass.
@@ -82,7 +90,7 @@ def peak_of_strips(traced: StripsTrace, *, kind: str, itemsize: int, overheads: 
     if kind == "cuda":
         return overheads.on_top_of(traced.passing_bytes) + kept + traced.result_bytes
     held = HELD if itemsize == 4 else HELD_IN_TWO_BYTES
-    return PROCESS_BYTES + held * traced.passing_bytes + kept + traced.result_bytes
+    return held * traced.passing_bytes + kept + traced.result_bytes
 
 
 def _kept_bytes(plan: StripPlan, strips: int, *, on_cpu: bool) -> float:

@@ -15,6 +15,7 @@ from bench.prediction.memory import (
     peak_of_patches,
     peak_of_strips,
     peak_of_whole,
+    process_bytes,
 )
 from bench.prediction.precisions import lacking
 from bench.prediction.samples import trace_patches, trace_strips
@@ -100,6 +101,7 @@ class Predictor:
             peak = growth + standing
             needed = peak + self._context_bytes
         else:
+            growth += process_bytes(max(stage.encoder.channels for stage in stylizer.stages))
             peak, needed = growth, growth + standing + DATA_BYTES
         roofline = self._calibration and self._calibration.roofline(cell.precision)
         verdict, reason = judge(needed / 1e6, cell.memory_cap_bytes)
