@@ -30,7 +30,7 @@ def _read_images(role: Role) -> Callable[[object, ValidationInfo], tuple[str, ..
                 problems += [((place,), text.removeprefix(prefix)) for text in error.problems]
                 continue
             if again := next((image for image in images if image in found), None):
-                problems.append(((place,), f"{shown(spec)} gives {shown(again)} a second time"))
+                problems.append(((place,), f"{shown(spec)} gives {again!r} a second time"))
             found.update(dict.fromkeys(images))
         if not problems and len(found) > MAX_IMAGES:
             problems.append(((), f"{len(found)} images; at most {MAX_IMAGES}: use fewer"))

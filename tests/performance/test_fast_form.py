@@ -4,7 +4,7 @@ Plainly: NCHW, nothing folded or fused, padded and upsampled copies, whitening i
 pixels, as public code does it. The published 16x students where they lie beside the project, else
 random weights of the same widths but stage 1, which cost the same within a few per cent.
 
-    python -m pytest tests/performance --benchmark-enable --benchmark-only
+    python -m pytest tests/performance -n 0 --benchmark-enable --benchmark-only
 """
 
 import os

@@ -4,7 +4,7 @@ Plainly, as public code does it: NCHW, float32, padded copies, stock losses, and
 teacher's features of the image computed again for each loss that compares with them. One round is
 one step (forward, backward, Adam) of BATCH crops: images/s are BATCH over the time.
 
-    python -m pytest tests/performance/test_training.py --benchmark-enable --benchmark-only
+    python -m pytest tests/performance/test_training.py -n 0 --benchmark-enable --benchmark-only
 """
 
 import os
