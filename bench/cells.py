@@ -26,6 +26,10 @@ class MeasureSettings(Frozen):
     target_ci: float
     """Half width of the 95 % interval of the median latency, over the median, to stop at."""
     cell_time_limit_s: float
+    energy: Literal["auto", "off"] = "auto"
+    """Whether energy is measured, where a counter can be read."""
+    retry_disturbed: int = 0
+    """How often the timing is repeated at the most while it was taken under disturbance."""
 
 
 class QualitySettings(Frozen):

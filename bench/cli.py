@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli_compare import baseline_app, compare
-from bench.cli_max_resolution import max_resolution
+from bench.cli_ab import ab
+from bench.cli_baseline import baseline_app
+from bench.cli_compare import compare
+from bench.cli_max_resolution import max_resolution, search_largest
 from bench.cli_plan import plan
 from bench.cli_report import report, write_run_report
 from bench.cli_study import study_app
@@ -30,7 +32,8 @@ app = typer.Typer(
 )
 app.add_typer(study_app)
 app.add_typer(baseline_app)
-app.command("compare")(compare)
+app.command()(compare)
+app.command()(ab)
 app.command()(report)
 app.command()(plan)
 app.command("max-resolution")(max_resolution)
@@ -79,6 +82,15 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Validate and list the cells; measure nothing.")
     ] = False,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--max-resolution",
+            help="Afterwards search for the largest image of each model under the memory cap, as "
+            "'bench max-resolution' does, for the table of models: minutes to hours. With "
+            "--resume, for a run that is done.",
+        ),
+    ] = False,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Exit with 1 if a cell crashed, timed out or lacked memory."),
@@ -105,6 +117,10 @@ def run(
 
     from bench.record import FAILED
     from bench.run.runner import run_scenario
+    from bench.searches import check_searchable
+
+    if search and loaded is not None:
+        check_searchable(loaded)
 
     folder = run_scenario(
         loaded,
@@ -116,6 +132,8 @@ def run(
         allow_mixed=allow_mixed,
         processes=processes if resume is not None else None,
     )
+    if search:
+        search_largest(folder.path, quiet=quiet)
     write_run_report(folder.path)
     failed = {record.status for record in folder.records()} & FAILED
     return 1 if strict and failed else 0

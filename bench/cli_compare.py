@@ -1,30 +1,77 @@
-"""``bench compare`` and ``bench baseline``: did a change make things slower, larger or worse?"""
+"""``bench compare``: did a change make things slower, larger or worse?"""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from bench.cli_baseline import FOLDER
 from bench.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.baseline import Baseline
+    from bench.compare.metrics import Compared
     from bench.compare.result import Comparison, Limits
 
-FOLDER = Path("baselines")
 _ENDINGS = {".txt": "text", ".json": "json", ".md": "md", ".xml": "junit"}
-
-baseline_app = typer.Typer(
-    name="baseline",
-    help="Runs kept as small files, to compare later runs with.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
 
 # Commands import what they need when they run: `bench --help` and bad input need no PyTorch.
 
-FolderOption = Annotated[Path, typer.Option("--dir", help="Folder of the baselines.")]
+MaxSlowdown = Annotated[
+    str, typer.Option(metavar="SHARE", help="Slowdown from which a latency is a regression.")
+]
+MaxMemoryGrowth = Annotated[
+    str, typer.Option(metavar="SHARE", help="Growth of peak memory, parameters and storage.")
+]
+MaxQualityLoss = Annotated[
+    str, typer.Option(metavar="SHARE", help="Loss of a quality metric, by which way is better.")
+]
+MetricOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        help="Judge these only, such as latency_ms or quality; may be repeated. How cells "
+        "ended always counts.",
+    ),
+]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Compare the cells that both have, list the others.")
+]
+AllowDifferent = Annotated[
+    bool,
+    typer.Option(
+        "--allow-different-environment",
+        help="Compare although machine, versions or settings differ; the result says so.",
+    ),
+]
+FormatOption = Annotated[
+    str | None, typer.Option("--format", help="text, json, md (pull request) or junit.")
+]
+OutputOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Write to this file, as --format or its ending says (.txt, .json, .md, .xml), "
+        "and print the text; may be repeated."
+    ),
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Text: show what is unchanged too.")]
+
+
+class Wanted(NamedTuple):
+    """How to compare and what to do with the result: the options, checked."""
+
+    limits: "Limits"
+    asked: Sequence[str]
+    """What ``--metric`` named."""
+    metrics: "Sequence[Compared]"
+    quality: bool
+    partial: bool
+    allow_different_environment: bool
+    shown: str
+    """Format of what is printed."""
+    targets: Mapping[Path, str]
+    """Files to write with their formats."""
+    everything: bool
 
 
 def compare(
@@ -36,45 +83,15 @@ def compare(
         ),
     ],
     new: Annotated[Path, typer.Argument(help="What is compared: as BASE.")],
-    max_slowdown: Annotated[
-        str, typer.Option(metavar="SHARE", help="Slowdown from which a latency is a regression.")
-    ] = "5%",
-    max_memory_growth: Annotated[
-        str, typer.Option(metavar="SHARE", help="Growth of peak memory, parameters and storage.")
-    ] = "2%",
-    max_quality_loss: Annotated[
-        str,
-        typer.Option(metavar="SHARE", help="Loss of a quality metric, by which way is better."),
-    ] = "2%",
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metric",
-            help="Judge these only, such as latency_ms or quality; may be repeated. How cells "
-            "ended always counts.",
-        ),
-    ] = None,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Compare the cells that both have, list the others.")
-    ] = False,
-    allow_different_environment: Annotated[
-        bool,
-        typer.Option(
-            "--allow-different-environment",
-            help="Compare although machine, versions or settings differ; the result says so.",
-        ),
-    ] = False,
-    format_: Annotated[
-        str | None, typer.Option("--format", help="text, json, md (pull request) or junit.")
-    ] = None,
-    output: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Write to this file, as --format or its ending says (.txt, .json, .md, .xml), "
-            "and print the text; may be repeated."
-        ),
-    ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Text: show what is unchanged too.")] = False,
+    max_slowdown: MaxSlowdown = "5%",
+    max_memory_growth: MaxMemoryGrowth = "2%",
+    max_quality_loss: MaxQualityLoss = "2%",
+    metric: MetricOption = None,
+    partial: Partial = False,
+    allow_different_environment: AllowDifferent = False,
+    format_: FormatOption = None,
+    output: OutputOption = None,
+    all_: AllOption = False,
     baselines: Annotated[
         Path, typer.Option(help="Folder in which a baseline's name is looked up.")
     ] = FOLDER,
@@ -84,8 +101,33 @@ def compare(
     Exit codes: 0 it is not, 1 it is, 2 bad input, 3 it cannot be told (too noisy, too few
     repeats).
     """
-    from bench.compare.comparison import compare as compare_sides
-    from bench.compare.load import load_side
+    wanted = checked(
+        max_slowdown=max_slowdown,
+        max_memory_growth=max_memory_growth,
+        max_quality_loss=max_quality_loss,
+        metric=metric,
+        partial=partial,
+        allow_different_environment=allow_different_environment,
+        format_=format_,
+        output=output,
+        everything=all_,
+    )
+    return judge(base, new, wanted, baselines=baselines).exit_code
+
+
+def checked(
+    *,
+    max_slowdown: str,
+    max_memory_growth: str,
+    max_quality_loss: str,
+    metric: Sequence[str] | None,
+    partial: bool,
+    allow_different_environment: bool,
+    format_: str | None,
+    output: Sequence[Path] | None,
+    everything: bool,
+) -> Wanted:
+    """The options of a comparison. Raises ``UserError`` for what they cannot be."""
     from bench.compare.metrics import chosen
 
     limits = _limits(
@@ -95,19 +137,37 @@ def compare(
     )
     metrics, quality = chosen(metric or ())
     targets = _targets(format_, output or ())
+    return Wanted(
+        limits=limits,
+        asked=metric or (),
+        metrics=metrics,
+        quality=quality,
+        partial=partial,
+        allow_different_environment=allow_different_environment,
+        shown="text" if output else format_ or "text",
+        targets=targets,
+        everything=everything,
+    )
+
+
+def judge(base: Path, new: Path, wanted: Wanted, *, baselines: Path = FOLDER) -> "Comparison":
+    """Compare, print and write as is wanted."""
+    from bench.compare.comparison import compare as compare_sides
+    from bench.compare.load import load_side
+
     comparison = compare_sides(
         load_side(base, baselines=baselines),
         load_side(new, baselines=baselines),
-        limits=limits,
-        metrics=metrics,
-        quality=quality,
-        allow_different_environment=allow_different_environment,
-        partial=partial,
+        limits=wanted.limits,
+        metrics=wanted.metrics,
+        quality=wanted.quality,
+        allow_different_environment=wanted.allow_different_environment,
+        partial=wanted.partial,
     )
-    _all_judged(comparison, metric or ())
-    _show(comparison, "text" if output else format_ or "text", everything=all_)
-    _write(comparison, targets, everything=all_)
-    return comparison.exit_code
+    _all_judged(comparison, wanted.asked)
+    _show(comparison, wanted.shown, everything=wanted.everything)
+    write(comparison, wanted.targets, everything=wanted.everything)
+    return comparison
 
 
 def _all_judged(comparison: "Comparison", asked: Iterable[str]) -> None:
@@ -190,76 +250,16 @@ def _show(comparison: "Comparison", format_: str, *, everything: bool) -> None:
     from distill.command_line import console
 
     if format_ == "text":
-        console().print(render(comparison, everything=everything))
+        screen = console()
+        screen.print(render(comparison, everything=everything, width=screen.width))
     else:
         print(_texts(comparison, everything=everything)[format_](), end="")
 
 
-def _write(comparison: "Comparison", targets: dict[Path, str], *, everything: bool) -> None:
+def write(comparison: "Comparison", targets: Mapping[Path, str], *, everything: bool) -> None:
+    """Write the comparison to files of the given formats."""
     from bench.run.records import write_file
 
     for path, kind in targets.items():
         text = _texts(comparison, everything=everything)[kind]()
         write_file(path, text.encode("utf-8", "backslashreplace"))
-
-
-@baseline_app.command()
-def save(
-    run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    name: Annotated[str, typer.Argument(help="Name of the baseline.")],
-    folder: FolderOption = FOLDER,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Overwrite a baseline of this name.")
-    ] = False,
-) -> None:
-    """Keep a run as a baseline: records without samples and images, scenario, environment."""
-    from bench.baseline import save_baseline
-
-    path = save_baseline(run_dir, name, folder=folder, replace=replace)
-    print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
-
-
-@baseline_app.command("list")
-def list_(folder: FolderOption = FOLDER) -> None:
-    """List the baselines."""
-    from rich.table import Table
-
-    from bench.baseline import list_baselines
-    from distill.command_line import console
-
-    found, problems = list_baselines(folder)
-    table = Table("name", "saved", "scenario", "device", "CPU or GPU", "code", box=None)
-    for heading in ("cells", "processes"):
-        table.add_column(heading, justify="right")
-    for baseline in found:
-        table.add_row(*_row(baseline))
-    console().print(table)
-    if problems:
-        raise UserError(*problems)
-
-
-def _row(baseline: "Baseline") -> list[str]:
-    environment, records = baseline.stored["environment"], baseline.stored.records
-    cells = {record.id for record in records}
-    return [
-        baseline.name,
-        baseline.saved_at[:16].replace("T", " "),
-        str(baseline.stored["scenario"].get("name", "")),
-        str(environment.get("device", "")),
-        str(environment.get("gpu") or environment.get("cpu") or ""),
-        str(environment.get("code_version", "")),
-        str(len(cells)),
-        str(len(records)),
-    ]
-
-
-@baseline_app.command()
-def show(
-    name: Annotated[str, typer.Argument(help="Name or file of a baseline.")],
-    folder: FolderOption = FOLDER,
-) -> None:
-    """Show a baseline's cells, with medians over their processes, and its environment."""
-    from bench.baseline import describe, find_baseline
-    from distill.command_line import console
-
-    console().print(describe(find_baseline(name, folder=folder)))

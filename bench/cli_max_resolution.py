@@ -92,6 +92,22 @@ def max_resolution(
         _show(found, chosen, table, folder.path)
 
 
+def search_largest(run_dir: Path, *, quiet: bool) -> None:
+    """Search for the largest image of each of a run's settings, for ``bench run``.
+
+    Raises:
+        UserError: for a run without a memory cap.
+    """
+    from bench.run.interrupts import interruptible
+    from bench.run.store import RunFolder
+    from bench.searches import FILE, search_run
+
+    with RunFolder.open(run_dir) as folder, interruptible():
+        answers = search_run(folder, report=(lambda _: None) if quiet else _say)
+    known = sum(one.width is not None for one in answers)
+    print(f"{run_dir / FILE}: the largest image of {known} of {len(answers)} settings was found")
+
+
 def _read(option: str, read: Callable[[object], Value], text: object) -> Value:
     try:
         return read(text)

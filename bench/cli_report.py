@@ -54,12 +54,25 @@ def report(
             "--allow-mixed", help="Show runs together that do not compare; the report says so."
         ),
     ] = False,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PAGE.md",
+            help="Write a page of Markdown with the run's figures, tables and small pictures, and "
+            "the run's report as md, latex and csv: for documentation.",
+        ),
+    ] = None,
 ) -> None:
     """Write tables, figures, report.html and report.md of a run; lay several over each other."""
     from reports.formats import FORMATS, parse_formats
     from reports.ratio_figure import TABLE, write_ratio_figure
 
     wanted = FORMATS if formats is None else parse_formats(formats)
+    if gallery is not None:
+        if len(run_dirs) > 1 or formats or out or labels or allow_mixed:
+            raise UserError("--gallery goes with one run and no other option")
+        _write_gallery(run_dirs[0], gallery)
+        return
     evaluations = [path for path in run_dirs if (path / TABLE).is_file()]
     if evaluations and (len(run_dirs) > 1 or formats or out or labels or allow_mixed):
         raise UserError(
@@ -98,6 +111,19 @@ def write_run_report(
     _say(target, formats)
 
 
+def _write_gallery(run_dir: Path, page: Path) -> None:
+    from reports.gallery import write_gallery
+
+    if page.suffix != ".md":
+        raise UserError(f"--gallery: {page} is no page of Markdown; its name ends in .md")
+    run = read_run(run_dir)
+    try:
+        write_gallery(run, page)
+    except OSError as error:
+        raise UserError(f"--gallery: {page} cannot be written: {error.strerror}") from None
+    print(f"gallery: {page}")
+
+
 def read_run(run_dir: Path) -> "Run":
     """A run folder's records, environment and scenario.
 
@@ -108,6 +134,7 @@ def read_run(run_dir: Path) -> "Run":
 
     from bench.run.records import CELLS
     from bench.run.store import ENVIRONMENT, SCENARIO, check_run_folder, load_frame
+    from bench.searches import with_searches
     from reports.comparable import Run
 
     if not run_dir.exists():
@@ -123,7 +150,7 @@ def read_run(run_dir: Path) -> "Run":
         typer.echo(f"bench: {problem}", err=True)
     environment = _mapping(run_dir / ENVIRONMENT, json.loads)
     scenario = _mapping(run_dir / SCENARIO, yaml.safe_load)
-    return Run(run_dir, frame, environment, scenario)
+    return Run(run_dir, with_searches(frame, run_dir), environment, scenario)
 
 
 def _report_overlay(

@@ -12,6 +12,7 @@ import torch
 
 from bench.errors import UserError
 from bench.measure.devices import gpus
+from bench.measure.readable import readable_counters
 from bench.stylizers.cascade import native_on_cpu
 from distill.perceptual import BACKBONE
 from distill.weights import load_named, torchvision_file
@@ -45,6 +46,8 @@ def examine() -> Iterator[Check]:
     yield Check(
         Path("/proc/self/clear_refs").exists(), "peaks of resident memory (/proc/self/clear_refs)"
     )
+    for ok, text in readable_counters():
+        yield Check(ok, text)
     yield Check(native_on_cpu("bf16"), "native bf16 convolutions on this CPU")
     yield Check(native_on_cpu("fp16"), "native fp16 convolutions on this CPU")
     backbone = torchvision_file(BACKBONE)[1]

@@ -112,6 +112,71 @@ class Record(BaseModel):
     predicted_latency_ms: float | None = None
     """``latency_ms`` as predicted from the device's calibration before the cell was run (not
     measured); null where there is none."""
+    # energy: passes back to back, in a window after all else; of the whole card, or of the CPUs
+    energy_source: str | None = None
+    """``nvml_counter``, ``nvml_power`` (sampled and integrated) or ``rapl`` (CPU packages)."""
+    energy_j_per_image: float | None = None
+    """Joules of one pass, gross: with what the device takes when it idles."""
+    energy_j_per_mp: float | None = None
+    """The same over the content's megapixels."""
+    energy_net_j_per_image: float | None = None
+    """Less idle power over the same time."""
+    energy_net_j_per_mp: float | None = None
+    energy_mean_w: float | None = None
+    """Gross power in the window."""
+    energy_idle_w: float | None = None
+    """Measured before it, the model loaded and nothing running."""
+    energy_window_s: float | None = None
+    energy_passes: int | None = None
+    energy_period_ms: float | None = None
+    """How often the counter was seen to move; the window lasts 20 of these at the least."""
+    energy_relative_spread: float | None = None
+    """Between the window's parts: largest less smallest, over the mean."""
+    energy_cooldown_s: float | None = None
+    energy_temperature_start_c: float | None = None
+    energy_temperature_end_c: float | None = None
+    energy_conditions: list[str] | None = None
+    """As ``conditions``, from the cool-down to the end of the window."""
+    energy_reason: str | None = None
+    """Why energy, or a part of it, was not measured."""
+
+    # what the timing ran under
+    conditions: list[str] | None = None
+    """``throttled``, ``power_capped``, ``shared``, ``clock_changed``, ``stolen``, ``swapping``;
+    empty: it was watched and nothing was found."""
+    conditions_absent: dict[str, str] | None = None
+    """Field of what follows that could not be watched: why."""
+    attempts: int | None = None
+    """How often the timing was taken; that with the fewest disturbances is kept."""
+    watched_s: float | None = None
+    """Seconds of the timing, its warm-up included."""
+    other_load_cores: float | None = None
+    """Cores that other processes kept busy, on average."""
+    steal_cores: float | None = None
+    """Cores whose time the hypervisor gave to others."""
+    cpu_mhz_start: float | None = None
+    """Of the fastest core, right before the timing; right after it: ``cpu_mhz_end``."""
+    cpu_mhz_end: float | None = None
+    cpu_thermal_throttles: int | None = None
+    """How often a core or a package was slowed down for heat."""
+    cgroup_throttled_ms: float | None = None
+    """Time that a quota of the control group stopped its processes for."""
+    swapped_mb: float | None = None
+    """Of the whole machine, in and out."""
+    gpu_sm_clock_min_mhz: float | None = None
+    gpu_sm_clock_max_mhz: float | None = None
+    gpu_memory_clock_min_mhz: float | None = None
+    gpu_memory_clock_max_mhz: float | None = None
+    gpu_temperature_start_c: float | None = None
+    gpu_temperature_end_c: float | None = None
+    gpu_power_mean_w: float | None = None
+    gpu_power_max_w: float | None = None
+    gpu_clock_reasons: list[str] | None = None
+    """NVML's clocks event reasons that were seen, by name."""
+    gpu_other_processes: int | None = None
+    """Compute processes on the card besides the worker's."""
+    cudnn_benchmark: bool | None = None
+    """CUDA: whether cuDNN tried its algorithms to find the fastest."""
     strip_rows: int | None = None
     """Strips: their height in image lines."""
 

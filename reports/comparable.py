@@ -27,8 +27,8 @@ _MACHINE = frozenset(
 _CODE = frozenset({"code_version"})
 _SETTINGS = ("memory_cap", "style_resolution", "alpha", "seed", "threads", "measure")
 """Keys of a scenario that must agree; the other ones are dimensions, whose union is shown."""
-_REPETITIONS = frozenset({"measure.processes"})
-"""More of them say more of the same."""
+_REPETITIONS = frozenset({"measure.processes", "measure.retry_disturbed", "measure.energy"})
+"""More of them say more of the same; energy is measured after all else."""
 _QUALITY = ("resolution", "network", "teacher", "max_pairs")
 """The same, under ``quality``; where a network is read from says nothing."""
 

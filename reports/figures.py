@@ -38,7 +38,7 @@ CAPTIONS = {
 """Of every figure that a run can have, by name, in the order of a report."""
 
 
-def write_figures(results: Results, run_dir: Path) -> list[Path]:
+def write_figures(results: Results, run_dir: Path, *, pictures: bool = True) -> list[Path]:
     """Each figure that has something to show as PNG, PDF and SVG in ``run_dir/figures``.
 
     Those of an earlier report that have nothing to show any more are removed.
@@ -46,6 +46,8 @@ def write_figures(results: Results, run_dir: Path) -> list[Path]:
     Args:
         results: of the run, or of several laid over each other.
         run_dir: where ``figures`` is made; pictures named in the records are found from it.
+        pictures: whether the figure of pictures is drawn; without it that of an earlier report
+            stays.
 
     Returns:
         The files written, figure by figure in the order of ``CAPTIONS``, whose names they have.
@@ -54,7 +56,7 @@ def write_figures(results: Results, run_dir: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     with paper_style():
-        for name in CAPTIONS:
+        for name in CAPTIONS if pictures else _DRAW:
             draw = _DRAW.get(name)
             figure = draw(results) if draw else picture_figure(results, run_dir)
             if figure is not None:

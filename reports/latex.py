@@ -125,6 +125,7 @@ def _notes(table: Table, cells: Sequence[Sequence[Shown]]) -> list[str]:
     signs += [r"\underline{second best}"] if "second" in marked else []
     notes = [_sized(table.note)] if table.note else []
     notes += [f"{'; '.join(signs)}."] if signs else []
+    notes += [_sized(remark.text) for remark in table.remarks if remark.paper]
     if not notes:
         return []
     return [
@@ -134,7 +135,7 @@ def _notes(table: Table, cells: Sequence[Sequence[Shown]]) -> list[str]:
 
 
 def _sign(sign: str) -> str:
-    return escape(sign).strip("$") if sign != "§" else r"\S"
+    return {"§": r"\S", "¶": r"\P"}.get(sign) or escape(sign).strip("$")
 
 
 def _head(heading: str, right: bool) -> str:
@@ -145,7 +146,7 @@ def _head(heading: str, right: bool) -> str:
 
 def _parts(heading: str) -> list[str]:
     """A heading in as many lines as it has parts: name, place, unit."""
-    parts = re.split(r" (?=[(\[]|at \d|under \d)|, ", heading)
+    parts = re.split(r" (?=[(\[]|at \d|under \d)|, (?![^(\[]*[)\]])", heading)
     return [line for part in parts for line in wrap(one_line(part), _HEAD)]
 
 

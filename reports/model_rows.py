@@ -21,8 +21,6 @@ def model_row(one: Series, results: Results, common: CommonSize | None) -> dict[
     """One series; costs at ``common``, None where it has no measurement there."""
     cell = one.cell(common.size) if common else None
     here = one.at(common.size) if common else None
-    largest = one.ok[-1] if one.ok else None
-    beyond = next_size(one)
     reference = baseline(one, results.performance)
     ours, theirs = _measured_by_both(one, reference, common)
     parameters = _any(one.cells, "parameters")
@@ -49,11 +47,7 @@ def model_row(one: Series, results: Results, common: CommonSize | None) -> dict[
         "latency_ci_high_ms": here.latency_ci_high_ms if here else None,
         "estimate_s": cell.estimate_s if cell and cell.status in NOT_RUN else None,
         "status_there": cell.status if cell else None,
-        "largest_width": largest.width if largest else None,
-        "largest_height": largest.height if largest else None,
-        "largest_megapixels": largest.megapixels if largest else None,
-        "next_megapixels": beyond.megapixels if beyond else None,
-        "next_status": beyond.status if beyond else None,
+        **_reach(one),
         "baseline": reference.model if reference else None,
         "compared_width": ours.width if ours else None,
         "compared_height": ours.height if ours else None,
@@ -67,6 +61,33 @@ def model_row(one: Series, results: Results, common: CommonSize | None) -> dict[
     }
 
 
+def _reach(one: Series) -> dict[str, Any]:
+    """How far it goes: as it was searched for, else by the sizes of the sweep."""
+    searched = one.first.largest_searched
+    if searched is not None:
+        limit = searched["limit"]
+        return {
+            "largest_width": searched["width"],
+            "largest_height": searched["height"],
+            "largest_megapixels": searched["megapixels"],
+            "largest_found_by": "search",
+            "next_megapixels": searched["beyond_megapixels"],
+            "next_status": _ENDED_BY.get(limit),
+        }
+    largest = one.ok[-1] if one.ok else None
+    beyond = next_size(one)
+    return {
+        "largest_width": largest.width if largest else None,
+        "largest_height": largest.height if largest else None,
+        "largest_megapixels": largest.megapixels if largest else None,
+        "largest_found_by": "sweep" if largest else None,
+        "next_megapixels": beyond.megapixels if beyond else None,
+        "next_status": beyond.status if beyond else None,
+    }
+
+
+_ENDED_BY = {"memory": "out_of_memory", "time": "timeout", "crash": "crashed"}
+"""Status of the smallest image that did not run, by what kept it from running."""
 _SETTINGS = (
     *("run", "model", "execution", "precision", "device", "alpha", "seed", "threads"),
     *("style_width", "style_height", "memory_cap_mb"),

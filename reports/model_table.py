@@ -34,6 +34,7 @@ def model_table(results: Results) -> Table:
     time, memory = _unit(rows, "latency_ms", "ms", "s"), _unit(rows, "peak_memory_mb", "MB", "GB")
     counters = {row["peak_memory_counter"] for row in rows} - {None}
     caps = {mb for one in series for record in one.cells if (mb := record.memory_cap_mb)}
+    searched = any(row["largest_found_by"] == "search" for row in rows)
     cap = f"under {gigabytes(next(iter(caps)))} " if len(caps) == 1 else ""
     columns = (
         *identity_columns([one.first for one in series]),
@@ -88,6 +89,7 @@ def model_table(results: Results) -> Table:
             better="higher",
             kind="number",
         ),
+        Column("largest_found_by", "Found by" if searched else None, kind="text"),
         Column("next_megapixels", kind="number"),
         Column("next_status", "Next size", _next_words, kind="text"),
         Column("baseline", kind="text"),
@@ -210,6 +212,11 @@ def _note(results: Results, common: CommonSize | None, rows: Sequence[Row]) -> s
     if counters:
         words = [f"{COUNTER_WORDS[name]} ({name})" for name in sorted(counters)]
         parts.append(f"Peak memory is {listing(words)}.")
+    if any(row["largest_found_by"] == "search" for row in rows):
+        parts.append(
+            "Largest size found by search: 4:3 images, bisected by runs under the cap to 2 % of "
+            "the pixels; by sweep: the largest of the run's own sizes."
+        )
     if any(row["largest_megapixels"] and row["next_status"] != "out_of_memory" for row in rows):
         parts.append("≥: nothing larger was tried, or something other than memory stopped it.")
     if any(row["baseline"] for row in rows):

@@ -26,6 +26,7 @@ from reports.style import (
 from reports.text import short_names
 
 NAME = "preference"
+PROXY_NAME = "preference_proxy"
 COLOURS = "Blues"
 """Darker is more, in grey and to colour-blind eyes too."""
 MOST_NUMBERED = 14
@@ -39,7 +40,7 @@ def write_preference_figure(preferences: Preferences, folder: Path) -> list[Path
         The files; none where no two methods were compared.
     """
     with paper_style():
-        name = f"{NAME}_proxy" if preferences.proxy else NAME
+        name = PROXY_NAME if preferences.proxy else NAME
         figure = preference_figure(preferences)
         return save(figure, folder, name) if figure else []
 

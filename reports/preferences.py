@@ -1,5 +1,6 @@
 """Preferences between methods as figures and tables take them, of people or of a proxy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,6 +10,9 @@ from bench.study.statistics import Agreement
 
 PROXY = "proxy_"
 PROXY_WORDS = "Proxy: simulated raters, nobody was asked."
+Shares = Mapping[tuple[str, str], tuple[float, float, float]]
+"""Of a record, by the label of its run and its id: percent of its comparisons that it won, and the
+ends of the 95 % interval."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -12,8 +12,8 @@ from bench.record import Record
 from bench.study.proxy import COLUMNS, LOSSES, proxy_preference, proxy_sensitivity
 from bench.study.raters import ProxyRaters
 from reports.preference_table import preference_table
-from reports.preferences import Preferences, of_proxy
-from reports.results import Results
+from reports.preferences import Preferences, Shares, of_proxy
+from reports.results import Results, RunRecord
 from reports.table import Table
 from reports.text import count, listing, markdown, number, short_names
 
@@ -32,6 +32,8 @@ class ProxyLosses:
     have an image pair in common."""
     left_out: tuple[str, ...]
     """What is not in it, and why: a sentence without its full stop each, names as they are."""
+    cells: Mapping[str, tuple[str, str]]
+    """Label of the run, and id, of each method's record."""
 
     @property
     def methods(self) -> list[str]:
@@ -52,6 +54,19 @@ class ProxyStudy:
     """Markdown."""
     preferences: Preferences | None = None
     """None where the proxy cannot be computed; then the sentences say why."""
+    cells: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Label of the run, and id, of each method's record."""
+
+    @property
+    def preferred(self) -> Shares:
+        """What each record got."""
+        if self.preferences is None:
+            return {}
+        shares = self.preferences.shares.set_index("method")[["share", "low", "high"]] * 100
+        return {
+            self.cells[str(method)]: (float(share), float(low), float(high))
+            for method, share, low, high in shares.itertuples()
+        }
 
     @property
     def tables(self) -> list[Table]:
@@ -67,7 +82,7 @@ def proxy_losses(results: Results) -> ProxyLosses:
     so are losses that are not finite, and of losses that do not compare (another reference
     network or another size) all but the kind that most methods have.
     """
-    found: dict[str, Record] = {}
+    found: dict[str, RunRecord] = {}
     for one in results.quality:
         if one.ok and not one.random:
             name = f"{one.model} ({one.variant})" if one.variant else one.model
@@ -97,7 +112,8 @@ def proxy_losses(results: Results) -> ProxyLosses:
         for method in dict.fromkeys(frame["method"])
         if method not in set(shared["method"])
     ]
-    return ProxyLosses(shared.reset_index(drop=True), tuple(left_out))
+    cells = {method: (record.run, record.id) for method, record in found.items()}
+    return ProxyLosses(shared.reset_index(drop=True), tuple(left_out), cells)
 
 
 def proxy_study(results: Results) -> ProxyStudy | None:
@@ -122,6 +138,7 @@ def proxy_study(results: Results) -> ProxyStudy | None:
             *left_out,
         ),
         of_proxy(found),
+        known.cells,
     )
 
 

@@ -32,7 +32,8 @@ from reports.style import (
 from reports.text import count, listing, number
 
 MOST_METRICS = 3
-
+_LABEL = 24
+"""Characters of a line beside a panel."""
 
 Cost = tuple[str, Callable[[Record], float | None]]
 """Label of an axis, and its value of a record."""
@@ -71,7 +72,7 @@ def quality_figure(results: Results) -> Figure | None:
 
 def _label(name: str) -> str:
     arrow = "higher" if higher_is_better(name) else "lower"
-    return f"{METRICS[name]}\n({arrow} is better)"
+    return f"{wrapped(METRICS[name], _LABEL)}\n({arrow} is better)"
 
 
 def _costs(points: Sequence[Point]) -> list[Cost]:

@@ -6,23 +6,16 @@ from dataclasses import dataclass
 
 from bench.quality.catalogue import built_in
 from bench.record import Record
+from reports.quality_remarks import NAMES
 from reports.results import Results, Series, common_size
 
+_ORDER = (
+    *("style_loss", "content_loss", "lpips", "lpips_teacher", "psnr_teacher", "ssim", "ms_ssim"),
+    *("style_loss_adain", "artfid_inception", "fid", "kid", "art_fd_vgg", "fd_vgg", "kd_vgg"),
+)
 METRICS = {
-    "style_loss": "Style loss",
-    "content_loss": "Content loss",
-    "lpips": "LPIPS to content",
-    "lpips_teacher": "LPIPS to teacher's output",
-    "psnr_teacher": "PSNR to teacher's output (dB)",
-    "ssim": "SSIM to content",
-    "ms_ssim": "MS-SSIM to content",
-    "style_loss_adain": "Style loss of AdaIN",
-    "artfid_inception": "ArtFID",
-    "fid": "FID",
-    "kid": "KID",
-    "art_fd_vgg": "Art Fréchet distance, VGG",
-    "fd_vgg": "Fréchet distance, VGG",
-    "kd_vgg": "Kernel distance, VGG",
+    name: f"{NAMES[name]} ({unit})" if (unit := built_in()[name].unit) else NAMES[name]
+    for name in _ORDER
 }
 """Metrics that a figure can show, the first that a run has."""
 

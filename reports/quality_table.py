@@ -1,73 +1,74 @@
 """The quality table: what each model's pictures lose, with what is known of the uncertainty."""
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
-
-from scipy.special import stdtrit
 
 from bench.errors import UserError
 from bench.quality.catalogue import built_in, find_metric
 from bench.quality.metric import Better
 from bench.record import Record
 from reports.identity import identity_columns, settings_words
-from reports.results import STATUS_WORDS, Results
+from reports.preferences import PROXY, Shares
+from reports.quality_remarks import (
+    NAMES,
+    absent_everywhere,
+    is_biased,
+    metric_names,
+    quality_remarks,
+)
+from reports.results import STATUS_WORDS, Results, RunRecord
+from reports.spread import deviation, half_width
 from reports.table import Column, Mark, Row, Table
-from reports.text import image_name, listing, plus_minus, uncertain
+from reports.text import count, image_name, listing, plus_minus, uncertain
 from reports.words import message
 
-NAMES = {
-    "content_loss": "Content loss",
-    "style_loss": "Style loss",
-    "style_loss_adain": "Style loss (AdaIN)",
-    "lpips": "LPIPS",
-    "lpips_teacher": "LPIPS to teacher",
-    "ssim": "SSIM",
-    "ms_ssim": "MS-SSIM",
-    "psnr_teacher": "PSNR to teacher",
-    "fid": "FID",
-    "kid": "KID",
-    "isc": "Inception score",
-    "precision_inception": "Precision",
-    "recall_inception": "Recall",
-    "artfid_inception": "ArtFID (Inception)",
-    "fd_vgg": "Fréchet distance (VGG)",
-    "kd_vgg": "Kernel distance (VGG)",
-    "precision_vgg": "Precision (VGG)",
-    "recall_vgg": "Recall (VGG)",
-    "art_fd_vgg": "ArtFD (VGG)",
-}
-"""Metrics as papers write them; others as they are."""
 _ARROWS: dict[Better, str] = {"lower": " ↓", "higher": " ↑", "none": ""}
 OTHER = "quality_other."
 """What the columns of plug-ins' metrics begin with."""
 
 
-def quality_table(results: Results) -> Table:
-    """One row a quality record: each metric, and why one is missing.
+PREFERRED = f"{PROXY}preferred_percent"
+
+
+def quality_table(results: Results, preferred: Shares | None = None) -> Table:
+    """One row a quality record: each metric, and beneath, what limits it and why one is missing.
 
     Metrics of an image come with the half of the 95 % interval of their mean over the pairs
     (``_half``) and their standard deviation between pairs (``_sd``), metrics of a set with their
-    own interval where they have one.
+    own interval where they have one. No Fréchet distance that a small set biases is a best one.
+
+    Args:
+        results: the run.
+        preferred: what the proxy of a user study gives each record.
     """
     records = [record for record in results.records if record.kind == "quality"]
     others = sorted({name for record in records for name in record.quality_other or {}})
     columns = (
         *identity_columns(records),
-        Column("width", "Size (px)", lambda row: f"{row['width']}x{row['height']}"),
+        Column(
+            "width",
+            "Size (px)" if len(_sizes(records)) > 1 else None,
+            lambda row: f"{row['width']}x{row['height']}",
+        ),
         Column("height"),
-        Column("weights", "Weights", paper=False),
-        Column("status", "Status", _status, mark=_failed),
-        Column("quality_network", "Reference network", paper=False),
+        Column("weights", _where_varied(records, "weights", "Weights"), paper=False),
+        Column("status", _where_varied(records, "status", "Status"), _status, mark=_failed),
+        Column(
+            "quality_network",
+            _where_varied(records, "quality_network", "Reference network"),
+            paper=False,
+        ),
         Column("quality_teacher", "Teacher", paper=False),
-        Column("quality_pairs", "Pairs"),
+        Column("quality_pairs", _where_varied(records, "quality_pairs", "Pairs")),
         *(column for name in built_in() for column in _metric_columns(name)),
         *(column for name in others for column in _other_columns(name)),
+        Column(PREFERRED, "Preferred (proxy, %) ↑", _share, better="higher", kind="number"),
+        *(Column(f"{PREFERRED}{end}", kind="number") for end in ("_low", "_high")),
         Column("reason_code"),
-        Column("remark", "Remark", kind="text", paper=False),
+        Column("remark", kind="text"),
         Column("id"),
     )
-    rows = tuple(_row(record, columns, results) for record in records)
+    rows = tuple(_row(record, columns, results, preferred or {}) for record in records)
     return Table(
         "quality",
         "Quality",
@@ -77,27 +78,8 @@ def quality_table(results: Results) -> Table:
         "No quality cell is in this run.",
         group=lambda row: row["comparable"],
         block=lambda row: (row["method"], row["family"]),
+        remarks=quality_remarks(records, results.models),
     )
-
-
-def half_width(values: Sequence[float]) -> float | None:
-    """Half of the 95 % interval of a mean, by Student's t; None for fewer than two finite values.
-
-    The values are taken as independent. Pairs that share a content or a style are not quite, so it
-    is a lower bound.
-    """
-    spread = deviation(values)
-    if spread is None:
-        return None
-    return float(stdtrit(len(values) - 1, 0.975)) * spread / math.sqrt(len(values))
-
-
-def deviation(values: Sequence[float]) -> float | None:
-    """Standard deviation (n - 1); None for fewer than two finite values."""
-    if len(values) < 2 or not all(math.isfinite(value) for value in values):
-        return None
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def quality_remark(record: Record) -> str | None:
@@ -174,11 +156,15 @@ def _value_column(key: str, name: str, unit: str, always: bool) -> Column:
         text,
         always=always,
         better=better,
+        mark=lambda row: Mark.BIASED if key in row["biased"] else None,
         kind="number",
+        competes=lambda row: key not in row["biased"],
     )
 
 
-def _row(record: Record, columns: Sequence[Column], results: Results) -> dict[str, Any]:
+def _row(
+    record: RunRecord, columns: Sequence[Column], results: Results, preferred: Shares
+) -> dict[str, Any]:
     row = {column.key: getattr(record, column.key, None) for column in columns}
     row |= {f"{OTHER}{name}": value for name, value in (record.quality_other or {}).items()}
     images = {name: name for name, metric in built_in().items() if metric.per == "image"}
@@ -187,14 +173,32 @@ def _row(record: Record, columns: Sequence[Column], results: Results) -> dict[st
         values = [pair[name] for pair in record.per_pair or [] if pair.get(name) is not None]
         if row[key] is not None and all(isinstance(value, int | float) for value in values):
             row[f"{key}_half"], row[f"{key}_sd"] = half_width(values), deviation(values)
+    if share := preferred.get((record.run, record.id)):
+        row |= dict(zip((PREFERRED, f"{PREFERRED}_low", f"{PREFERRED}_high"), share, strict=True))
     return {
         **row,
+        "biased": {name for name in built_in() if is_biased(name, record.quality_notes)},
         "method": record.method,
         "family": record.family,
         "short": results.models[record.model],
         "remark": quality_remark(record),
         "comparable": comparable(record),
     }
+
+
+def _share(row: Row) -> str:
+    value, low, high = (row[f"{PREFERRED}{end}"] for end in ("", "_low", "_high"))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _where_varied(records: Sequence[Record], key: str, heading: str) -> str | None:
+    """A heading for a column that does not say the same in every row."""
+    found = {value for record in records if (value := getattr(record, key)) is not None}
+    return heading if len(found) > 1 else None
+
+
+def _sizes(records: Sequence[Record]) -> list[str]:
+    return sorted({f"{record.width}x{record.height}" for record in records})
 
 
 def _status(row: Row) -> str:
@@ -207,7 +211,10 @@ def _failed(row: Row) -> Mark | None:
 
 def _note(records: Sequence[Record], rows: Sequence[Row]) -> str:
     measured = [record for record in records if record.status == "ok"]
-    parts = ["Means over the pairs; ↓ lower is better, ↑ higher is better."]
+    sizes, pairs = _sizes(measured), {record.quality_pairs for record in measured}
+    over = f"{count(pairs.pop() or 0, 'pair')}" if len(pairs) == 1 else "the pairs"
+    at = f" at {sizes[0]} px" if len(sizes) == 1 else ""
+    parts = [f"Means over {over}{at}; ↓ lower is better, ↑ higher is better."]
     if any(value is not None for row in rows for key, value in row.items() if key[-5:] == "_half"):
         parts.append(
             "± is half of the 95 % interval of the mean over the pairs (Student's t, pairs taken "
@@ -215,14 +222,18 @@ def _note(records: Sequence[Record], rows: Sequence[Row]) -> str:
         )
     networks = sorted({record.quality_network for record in measured if record.quality_network})
     if networks:
-        parts.append(f"Losses on {listing(networks)}.")
+        parts.append(f"Losses on features of {listing(networks)}.")
     if len({comparable(record) for record in measured}) > 1:
         parts.append(
             "Rows differ in size, reference network or image pairs: only rows that agree in these "
             "compare, and the best is marked among those."
         )
-    absent = sorted({name for record in measured for name in record.metrics_absent or {}})
-    if absent:
-        parts.append(f"Not computed: {listing(absent)} (the column remark says why).")
+    if any(row.get(PREFERRED) is not None for row in rows):
+        parts.append(
+            "Preferred: share of its comparisons that a method wins before simulated raters "
+            "[95 % interval by bootstrap]; nobody was asked."
+        )
+    if absent := absent_everywhere(measured):
+        parts.append(f"Not computed: {metric_names(absent)}.")
     parts.append(settings_words(records))
     return " ".join(part for part in parts if part)

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from bench.record import FAILED
+from bench.study.methods import SETTINGS
 from reports.results import NOT_RUN, Results, RunRecord, Series
-from reports.text import gigabytes, number, short_names
+from reports.text import short_names
 
 _EXECUTIONS = ("whole", "strips", "thumbnail")
 _PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
@@ -26,6 +27,10 @@ _MEASURED = (
     "peak_reserved_mb",
     "peak_device_mb",
     "peak_rss_growth_mb",
+    "energy_j_per_image",
+    "energy_j_per_mp",
+    "energy_net_j_per_image",
+    "energy_net_j_per_mp",
 )
 
 
@@ -107,16 +112,6 @@ _EXTRA: dict[str, Callable[[RunRecord], Any]] = {
 }
 
 
-def _words(name: str, value: Any) -> str:
-    if value is None:
-        return {"cap": "no cap", "threads": "any threads"}.get(name, f"no {name}")
-    if name == "cap":
-        return f"cap {gigabytes(value)}"
-    if name == "style":
-        return f"style {value[0]}x{value[1]}"
-    return f"{value} threads" if name == "threads" else f"{name} {number(value)}"
-
-
 def _series(records: Sequence[RunRecord], everything: Sequence[RunRecord]) -> tuple[Series, ...]:
     def varies(values: Iterable[Any]) -> bool:
         return len(set(values)) > 1
@@ -157,7 +152,7 @@ def _series(records: Sequence[RunRecord], everything: Sequence[RunRecord]) -> tu
         facet = ", ".join(str(getattr(first, name)) for name in facets)
         line = [first.run] if several else []
         line += [first.execution] if executions else []
-        line += [_words(name, _EXTRA[name](first)) for name in extra]
+        line += [SETTINGS[name](first) for name in extra]
         series.append(
             Series(
                 model=first.model,
@@ -215,5 +210,7 @@ def _merge(group: Sequence[RunRecord]) -> RunRecord:
     # the spread between processes is part of what is not known
     update["latency_ci_low_ms"] = min(values("latency_ci_low_ms"), default=None)
     update["latency_ci_high_ms"] = max(values("latency_ci_high_ms"), default=None)
+    if watched := [record.conditions for record in ok if record.conditions is not None]:
+        update["conditions"] = sorted({label for labels in watched for label in labels})
     update["repeats"] = sum(int(value) for value in values("repeats")) or None
     return ok[0].model_copy(update=update)

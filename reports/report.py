@@ -11,16 +11,17 @@ from reports.figures import CAPTIONS, write_figures
 from reports.formats import FORMATS
 from reports.latex import document, snippet
 from reports.parquet import parquet
-from reports.preference_figure import write_preference_figure
+from reports.preference_figure import PROXY_NAME, write_preference_figure
 from reports.proxy_study import proxy_study
 from reports.reading import read_results
 from reports.report_text import SUFFIXES, Written, report_text
 from reports.runs import Overlay
+from reports.style import FORMATS as SUFFIXES_OF_FIGURES
 from reports.table import Table
 from reports.tables import all_tables
 
-_OPTIONAL = ("runs", "preference_proxy")
-"""Tables, and a figure, that a run may have no longer."""
+_OPTIONAL = ("runs", PROXY_NAME)
+"""Tables that a run may have no longer."""
 _WITH_FIGURES = frozenset({"html", "md", "latex"})
 """Formats that show figures."""
 
@@ -33,6 +34,7 @@ def write_report(
     *,
     formats: Collection[str] = FORMATS,
     overlay: Overlay | None = None,
+    pictures: bool = True,
 ) -> list[Path]:
     """Tables, figures (PNG, PDF, SVG), ``report.html`` and ``report.md`` in ``run_dir``.
 
@@ -47,6 +49,9 @@ def write_report(
         scenario: the scenario as it was resolved; its ``name`` is the title.
         formats: which of ``reports.formats.FORMATS``.
         overlay: what is known of several runs laid over each other; None for one run.
+        pictures: whether the figure of pictures is drawn.
+
+    What an earlier report left of these, and the run has no longer, is removed; no other file is.
 
     Returns:
         The files written. The same input gives the same bytes, whatever the order of the rows.
@@ -55,12 +60,13 @@ def write_report(
     if overlay:
         results = replace(results, compared=overlay.compared, mixed=overlay.mixed)
     proxy = proxy_study(results)
-    tables = [*all_tables(results), *(proxy.tables if proxy else [])]
+    preferred = proxy.preferred if proxy else None
+    tables = [*all_tables(results, preferred), *(proxy.tables if proxy else [])]
     written = write_tables(tables, run_dir, formats)
     captions: dict[str, str] = {}
     vectors: dict[str, Path] = {}
     if _WITH_FIGURES & set(formats):
-        drawn = write_figures(results, run_dir)
+        drawn = write_figures(results, run_dir, pictures=pictures)
         words: dict[str, str] = dict(CAPTIONS)
         if proxy and proxy.preferences:
             (run_dir / "figures").mkdir(exist_ok=True)
@@ -69,6 +75,9 @@ def write_report(
         written += drawn
         vectors = {path.stem: path for path in drawn if path.suffix == ".svg"}
         captions = {name: words.get(name, name) for name in vectors}
+        if PROXY_NAME not in {path.stem for path in drawn}:
+            for suffix in SUFFIXES_OF_FIGURES:
+                (run_dir / "figures" / f"{PROXY_NAME}.{suffix}").unlink(missing_ok=True)
     if "html" in formats:
         from reports.page.write import write_page
 

@@ -1,20 +1,19 @@
 """``report.md``: for a pull request. Short, the largest facts first, the detail folded."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import yaml
 
+from reports.environment import environment_facts, scenario_text
 from reports.proxy_study import HEADING as PROXY_HEADING
 from reports.proxy_study import ProxyStudy
 from reports.results import Results
 from reports.summary import findings, overview
 from reports.table import Table
-from reports.text import DASH, count, markdown
+from reports.text import count, markdown
 
 _OPEN = frozenset({"Runs against each other", "Against ratio 1", "Cost", "Quality"})
 """Sections that are read at once; of these and of the caveats, the first sentences."""
@@ -81,26 +80,22 @@ def report_text(
         lines = [f"{table.title} ({len(table.rows)}): {_links(table, written)}" for table in long]
         blocks += _details("In long form", [_bullets(lines)]) if _links(long[0], written) else []
     blocks += _details("Environment", [environment_text(environment, results.runs)])
-    blocks += _details("Scenario", [_fenced(_yaml(scenario)) if scenario else "Not recorded."])
+    text = scenario_text(scenario)
+    blocks += _details("Scenario", [_fenced(text) if text else "Not recorded."])
     return "\n\n".join(blocks) + "\n"
 
 
 def environment_text(environment: Mapping[str, Any], runs: Sequence[str] = ()) -> str:
     """A Markdown table of every value, nested names joined by dots; a column for each run."""
-    if runs:
-        columns = {run: dict(_flat(environment.get(run) or {})) for run in runs}
-        names = list(dict.fromkeys(name for values in columns.values() for name in values))
-        rows = [[name, *(values.get(name, DASH) for values in columns.values())] for name in names]
-        heads = ["What", *runs]
-    else:
-        rows, heads = [list(pair) for pair in _flat(environment)], ["What", "Value"]
+    rows = [[fact.name, *fact.values] for fact in environment_facts(environment, runs)]
+    heads = ["What", *(runs or ["Value"])]
     if not rows:
         return "Not recorded."
     frame = pd.DataFrame([[markdown(cell) for cell in row] for row in rows])
     text: str = frame.to_markdown(
         index=False, headers=[markdown(head) for head in heads], disable_numparse=True
     )
-    return _compact(text)
+    return compact(text)
 
 
 def _table(table: Table, written: Written) -> list[str]:
@@ -108,7 +103,7 @@ def _table(table: Table, written: Written) -> list[str]:
     if len(table.rows) > _ROWS:
         return [f"{count(len(table.rows), 'row')}: {links}"]
     note = [markdown(table.note)] if table.note and table.rows else []
-    return [_compact(table.markdown().rstrip("\n")), *note, *([links] if links else [])]
+    return [compact(table.markdown().rstrip("\n")), *note, *([links] if links else [])]
 
 
 def _proxy(proxy: ProxyStudy, written: Written) -> Iterator[str]:
@@ -145,28 +140,9 @@ def _details(summary: str, blocks: Iterator[str] | Sequence[str]) -> list[str]:
     return [f"<details>\n<summary>{markdown(summary)}</summary>", *blocks, "</details>"]
 
 
-def _compact(table: str) -> str:
+def compact(table: str) -> str:
     """A pipe table without the spaces that align its source, which a report cannot afford."""
     return re.sub(r"-{3,}", "---", re.sub(r" {2,}", " ", table))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{name}.")
-        elif isinstance(value, list | tuple):
-            yield name, ", ".join(str(one) for one in value) or DASH
-        else:
-            yield name, DASH if value is None else str(value)
-
-
-def _yaml(scenario: Mapping[str, Any]) -> str:
-    plain = json.loads(json.dumps(dict(scenario), default=str))
-    text: str = yaml.safe_dump(
-        plain, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
-    )
-    return text
 
 
 def _fenced(text: str) -> str:

@@ -1,6 +1,7 @@
 """What a run found: its records, and the series they form; a series is a line of a figure."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -32,6 +33,9 @@ class RunRecord(Record):
 
     run: str = ""
     """The run's label; empty where there is one run."""
+    largest_searched: dict[str, Any] | None = None
+    """Of a performance cell: the largest image of its settings as :mod:`bench.searches` found it:
+    ``width``, ``height``, ``megapixels``, ``beyond_megapixels``, ``limit``."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Series:
         """Any cell of it: for what all cells have in common."""
         return self.cells[0]
 
-    @property
+    @cached_property
     def ok(self) -> tuple[RunRecord, ...]:
         """Cells that were measured."""
         return tuple(cell for cell in self.cells if cell.status == "ok")
@@ -85,11 +89,19 @@ class Series:
 
     def cell(self, size: tuple[int, int]) -> RunRecord | None:
         """The cell of this size in pixels (width, height), however it ended."""
-        return next((cell for cell in self.cells if (cell.width, cell.height) == size), None)
+        return self._cells.get(size)
 
     def at(self, size: tuple[int, int]) -> RunRecord | None:
         """The measured cell of this size in pixels (width, height)."""
-        return next((cell for cell in self.ok if (cell.width, cell.height) == size), None)
+        return self._measured.get(size)
+
+    @cached_property
+    def _cells(self) -> dict[tuple[int, int], RunRecord]:
+        return _by_size(self.cells)
+
+    @cached_property
+    def _measured(self) -> dict[tuple[int, int], RunRecord]:
+        return _by_size(self.ok)
 
 
 @dataclass(frozen=True)
@@ -129,6 +141,11 @@ class Results:
         return list(dict.fromkeys(one.short for one in series if one.random))
 
 
+def _by_size(cells: Sequence[RunRecord]) -> dict[tuple[int, int], RunRecord]:
+    """The first cell of each width and height."""
+    return {(cell.width, cell.height): cell for cell in reversed(cells)}
+
+
 def common_size(series: Iterable[Series]) -> CommonSize | None:
     """The largest size at which every series that measured anything has a measurement.
 
@@ -140,8 +157,10 @@ def common_size(series: Iterable[Series]) -> CommonSize | None:
     if not sizes:
         return None
 
+    have = Counter(size for one in series for size in {(c.width, c.height) for c in one.ok})
+
     def share(size: tuple[int, int]) -> tuple[int, float, tuple[int, int]]:
-        return sum(one.at(size) is not None for one in series), sizes[size], size
+        return have[size], sizes[size], size
 
     best = max(sizes, key=share)
     return CommonSize(best, sizes[best], tuple(one for one in series if one.at(best) is None))

@@ -31,6 +31,8 @@ COLUMN = 3.5
 PAGE = 7.16
 """Width in inches of two columns, as of IEEE's; CVF's are 6.875 and ACM's 7.0."""
 FORMATS = ("png", "pdf", "svg")
+DPI = 300
+"""Of the PNG."""
 GREY = "0.35"
 FAILURE = "#a11d1d"
 SMALL = 6.0
@@ -71,7 +73,7 @@ _RC: dict[str, Any] = {
     "lines.markeredgewidth": 0.8,
     "grid.color": "0.88",
     "grid.linewidth": 0.4,
-    "savefig.dpi": 300,
+    "savefig.dpi": DPI,
     "pdf.fonttype": 42,
     "svg.fonttype": "path",
     "svg.hashsalt": "ultrastyle-bench",

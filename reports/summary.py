@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bench.record import Record
+from reports.caveats import caveats, failures
 from reports.quality_points import no_quality, trained_points
+from reports.quality_remarks import absent_everywhere, metric_names
 from reports.quality_table import comparable
 from reports.results import (
     STATUS_WORDS,
@@ -18,8 +20,16 @@ from reports.results import (
     ratio,
 )
 from reports.runs_table import runs_sentences
-from reports.text import count, gigabytes, listing, markdown, megapixels, number, percent_of
-from reports.words import message
+from reports.text import (
+    count,
+    gigabytes,
+    listing,
+    markdown,
+    megapixels,
+    number,
+    percent_of,
+    seconds,
+)
 
 
 def overview(results: Results) -> str:
@@ -53,9 +63,9 @@ def findings(results: Results) -> list[tuple[str, list[str]]]:
         ("Against ratio 1", _reductions(results, common)),
         ("Cost", _costs(results, common)),
         ("Quality", _quality(results)),
-        ("How far each model goes", [_reach(one) for one in results.performance]),
-        ("What was not measured", _failures(results)),
-        ("Read with care", _caveats(results)),
+        ("How far each model goes", _reaches(results)),
+        ("What was not measured", failures(results)),
+        ("Read with care", caveats(results)),
     ]
     return [(heading, sentences) for heading, sentences in sections if sentences]
 
@@ -68,9 +78,21 @@ def _size(cell: Record) -> str:
     return f"{megapixels(cell.megapixels)} ({cell.width}x{cell.height})"
 
 
+def _reaches(results: Results) -> list[str]:
+    """A sentence for each end, with the models that have it."""
+    ends: dict[str, list[Series]] = {}
+    for one in results.performance:
+        ends.setdefault(_reach(one), []).append(one)
+    every = len(results.performance) > 2 and len(ends) == 1
+    return [
+        f"{'Every model' if every else listing([_name(one) for one in series])}: {end}"
+        for end, series in ends.items()
+    ]
+
+
 def _reach(one: Series) -> str:
     beyond = next_size(one)
-    start = f"{_name(one)}: " + (f"to {_size(one.ok[-1])}" if one.ok else "measured at no size")
+    start = f"to {_size(one.ok[-1])}" if one.ok else "measured at no size"
     if beyond is None:
         return f"{start}, the largest that was asked for."
     why = STATUS_WORDS[beyond.status]
@@ -96,8 +118,7 @@ def _costs(results: Results, common: CommonSize | None) -> list[str]:
         (fast, quickest), (slow, slowest) = _ends(timed)
         sentences.append(
             f"At {size}, the largest size {which}, {_name(quickest)} is the fastest with "
-            f"{number(fast / 1000)} s and {_name(slowest)} the slowest with "
-            f"{number(slow / 1000)} s a pass."
+            f"{seconds(fast)} and {_name(slowest)} the slowest with {seconds(slow)} a pass."
         )
     if len(held) > 1:
         (low, smallest), (high, largest) = _ends(held)
@@ -107,9 +128,14 @@ def _costs(results: Results, common: CommonSize | None) -> list[str]:
         )
     if common.missing:
         sentences.append(
-            f"Without a measurement there: {listing([_name(one) for one in common.missing])}."
+            "Without a measurement there: "
+            f"{listing([markdown(one.label) for one in common.missing])}."
         )
     return sentences
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _ends(
@@ -173,67 +199,15 @@ def _quality(results: Results) -> list[str]:
         if not valued or not compares:
             continue
         (low, best), (high, worst) = _ends(valued)
+        if len(valued) == 1:
+            sentences.append(f"{_capital(words)} of {_name(best)}: {number(low)}.")
+            continue
         sentences.append(
-            f"Lowest {words}: {number(low)}, {_name(best)}"
-            + (f"; highest: {number(high)}, {_name(worst)}." if best is not worst else ".")
+            f"Lowest {words}: {number(low)}, {_name(best)}; highest: {number(high)}, "
+            f"{_name(worst)}."
         )
-    absent = {
-        (metric, reason)
-        for point in points
-        for metric, reason in (point.record.metrics_absent or {}).items()
-    }
-    return sentences + [
-        f"No {markdown(metric)}: {markdown(reason).rstrip('.')}."
-        for metric, reason in sorted(absent)
-    ]
-
-
-def _failures(results: Results) -> list[str]:
-    """One sentence a status and kind, with the models and the commonest messages."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for status in STATUS_WORDS:
-        for record in results.records:
-            if record.status == status != "ok":
-                groups.setdefault((status, record.kind), []).append(record)
-    sentences = []
-    for (status, kind), records in groups.items():
-        models = dict.fromkeys(results.models[record.model] for record in records)
-        reasons = Counter(message(record) for record in records)
-        first, times = reasons.most_common(1)[0]
-        example = markdown(first).rstrip(".")
+    if absent := absent_everywhere([point.record for point in points]):
         sentences.append(
-            f"{STATUS_WORDS[status].capitalize()}: {count(len(records), f'{kind} record')} of "
-            f"{listing([markdown(name) for name in models])} "
-            f"({'' if times == len(records) else 'for example: '}{example})."
-        )
-    return sentences
-
-
-def _caveats(results: Results) -> list[str]:
-    sentences = []
-    if names := results.random_models:
-        sentences.append(
-            f"{listing([markdown(name) for name in names])}: random weights. Speed and memory are "
-            "those of the network; pictures and quality would mean nothing and are left out."
-        )
-    cells = [cell for one in results.performance for cell in one.cells]
-    once = sum(cell.repeats == 1 for cell in cells if cell.status == "ok")
-    if once:
-        sentences.append(
-            f"{count(once, 'cell was', 'cells were')} measured once, so without an interval."
-        )
-    unsure = sum(
-        cell.converged is False and cell.repeats != 1 for cell in cells if cell.status == "ok"
-    )
-    if unsure:
-        sentences.append(
-            f"{count(unsure, 'cell')} met a limit before the interval reached its target."
-        )
-    predicted = sum(
-        cell.estimate_s is not None for cell in cells if cell.status in ("skipped", "predicted")
-    )
-    if predicted:
-        sentences.append(
-            f"{count(predicted, 'latency is', 'latencies are')} extrapolated, not measured."
+            f"Not computed: {markdown(metric_names(absent))}; beneath the quality table stands why."
         )
     return sentences

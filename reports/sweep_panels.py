@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withTickedStroke
 
 from bench.record import Record
 from reports.results import Results, Series
@@ -19,7 +20,13 @@ MOST_LOST = 12
 """Rows of the strip of what was not measured; the rest is counted."""
 CARDS_GB = (8, 12, 24)
 """Memory of common cards, drawn where the axis reaches."""
-CAP_LINE: dict[str, Any] = {"color": "0.15", "linestyle": (0, (6, 2)), "linewidth": 0.9}
+CAP_LINE: dict[str, Any] = {
+    "color": "0.15",
+    "linestyle": "-",
+    "linewidth": 0.7,
+    "path_effects": [withTickedStroke(spacing=4.5, angle=120, length=0.55, linewidth=0.6)],
+}
+"""A wall, with ticks on its far side: dashes tell runs and settings apart."""
 CARD_LINE: dict[str, Any] = {"color": "0.45", "linestyle": (0, (1, 1.5)), "linewidth": 0.7}
 HOURGLASS = ((-1, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 STATUS_MARKS: Mapping[str, Mapping[str, Any]] = {

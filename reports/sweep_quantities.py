@@ -124,6 +124,7 @@ def energy() -> Quantity:
         "energy",
         "Energy (J per megapixel)",
         lambda cell: None if (found := energy_j(cell)) is None else found / cell.megapixels,
+        note="Gross: what the device takes when it idles is included.",
     )
 
 

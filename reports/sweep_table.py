@@ -51,6 +51,12 @@ def sweep_table(results: Results) -> Table:
         Column("peak_reserved_mb", "Peak reserved (MB)"),
         Column("peak_device_mb", "Peak on device (MB)"),
         Column("peak_rss_growth_mb", "Peak resident growth (MB)"),
+        Column("energy_j_per_image"),
+        Column("energy_j_per_mp", "Energy, gross (J/MP)"),
+        Column("energy_net_j_per_mp", "Energy, idle subtracted (J/MP)", paper=False),
+        Column("energy_idle_w"),
+        Column("energy_relative_spread"),
+        Column("conditions", "Measured while", kind="text", paper=False),
         Column("predicted_peak_mb", "Peak planned with, predicted (MB)", paper=False),
         Column("gflops", "Computation (GFLOP)"),
         Column("load_ms"),
@@ -67,6 +73,7 @@ def sweep_table(results: Results) -> Table:
     rows = []
     for record in records:
         row = {column.key: getattr(record, column.key, None) for column in columns}
+        row["conditions"] = ", ".join(record.conditions or ()).replace("_", " ") or None
         rows.append({**row, "run": record.run, "short": names[record.model]})
     note = (
         "Latency is the median wall time of one pass; with one repeat there is no interval. "

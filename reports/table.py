@@ -26,6 +26,7 @@ class Mark(Enum):
     PREDICTED = ("‡", "predicted from other cells, not measured")
     FAILED = ("§", "not measured, as the cell ended so")
     ELSEWHERE = ("*", "at the largest size at which both were measured, a smaller one")
+    BIASED = ("¶", "mostly the bias of a small set: compare at equal sizes only, no best is marked")
 
     @property
     def sign(self) -> str:
@@ -59,6 +60,17 @@ class Column:
     """For Parquet; by default that of the record's field of this name, else that of the values."""
     paper: bool = True
     """Whether it is in the LaTeX table, which has no room for long texts."""
+    competes: Callable[[Row], bool] = lambda row: True
+    """Whether a row's value may be a best one."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A sentence beneath a table, in plain text."""
+
+    text: str
+    paper: bool = True
+    """Whether a reader of the LaTeX table needs it."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,8 @@ class Table:
     """Rows of equal value that follow each other belong together to the eye."""
     long: bool = False
     """For programs alone, in CSV and Parquet: too long or too wide to read."""
+    remarks: tuple[Remark, ...] = ()
+    """What is to be known of single columns and rows, to stand beneath the table."""
 
     def csv(self) -> str:
         """Comma-separated values: one header row, numbers to six digits, nothing for a null."""
@@ -98,7 +112,7 @@ class Table:
         return text
 
     def markdown(self) -> str:
-        """A pipe table and its footnotes; the sentence ``if_empty`` without rows."""
+        """A pipe table, its footnotes and remarks; the sentence ``if_empty`` without rows."""
         if not self.rows:
             return f"{self.if_empty}\n"
         shown = self.shown_columns
@@ -115,7 +129,10 @@ class Table:
         notes = [f"{markdown(mark.sign)} {mark.words}" for mark in footnotes(cells)]
         words = {"best": "**best**", "second": "<ins>second best</ins>"}
         notes += [word for rank, word in words.items() if rank in ranks(cells)]
-        return f"{text}\n" + (f"\n{'; '.join(notes)}.\n" if notes else "")
+        beneath = [f"{'; '.join(notes)}."] if notes else []
+        if self.remarks:
+            beneath.append("\n".join(f"- {markdown(remark.text)}" for remark in self.remarks))
+        return "\n\n".join([text, *beneath]) + "\n"
 
     @property
     def shown_columns(self) -> tuple[Column, ...]:
@@ -164,7 +181,7 @@ class Table:
         groups: dict[Hashable, dict[int, float]] = {}
         for index, row in enumerate(self.rows):
             value = row.get(column.key)
-            if value is not None and value == value:
+            if value is not None and value == value and column.competes(row):
                 groups.setdefault(self.group(row), {})[index] = float(f"{value:.3g}")
         for values in groups.values():
             order = sorted(set(values.values()), reverse=column.better == "higher")

@@ -2,6 +2,7 @@
 
 from reports.identity import identity_columns
 from reports.model_table import model_table
+from reports.preferences import Shares
 from reports.quality_table import quality_table
 from reports.results import STATUS_WORDS, Results
 from reports.runs_table import runs_table
@@ -10,13 +11,18 @@ from reports.table import Column, Table
 from reports.words import message
 
 
-def all_tables(results: Results) -> list[Table]:
+def all_tables(results: Results, preferred: Shares | None = None) -> list[Table]:
     """Models, quality, the sweep, what failed; where there are several runs, these against each
-    other; and in long form every record and every image pair."""
+    other; and in long form every record and every image pair.
+
+    Args:
+        results: the run.
+        preferred: what the proxy of a user study gives each record.
+    """
     return [
         *([runs_table(results)] if results.runs else []),
         model_table(results),
-        quality_table(results),
+        quality_table(results, preferred),
         sweep_table(results),
         failures_table(results),
         records_table(results),

@@ -88,9 +88,16 @@ def megapixels(value: float) -> str:
 
 
 def gigabytes(value_mb: float) -> str:
-    """Megabytes (10^6) as ``12 GB``."""
+    """Megabytes (10^6) as ``12 GB``, less than a tenth of that unit as ``24.8 MB``."""
     value = value_mb / 1000
+    if 0 < value < 0.1:
+        return f"{value_mb:.3g} MB"
     return f"{value:.3g} GB" if value < 1000 else f"{number(value)} GB"
+
+
+def seconds(value_ms: float) -> str:
+    """Milliseconds as ``1.20 s``, less than a second as ``18.3 ms``."""
+    return f"{number(value_ms / 1000)} s" if value_ms >= 1000 else f"{number(value_ms)} ms"
 
 
 def count(number_of: int, one: str, many: str | None = None) -> str:

@@ -1,7 +1,9 @@
 """Words for what a record lacks."""
 
+import re
+
 from bench.record import Record
-from reports.text import listing, number
+from reports.text import listing, number, short_names
 
 
 def message(record: Record) -> str:
@@ -16,3 +18,12 @@ def message(record: Record) -> str:
     ]
     facts = [fact for fact in known if fact]
     return listing(facts) if facts else record.reason_code or "no reason was recorded"
+
+
+def message_of_it(record: Record) -> str:
+    """:func:`message` with the model called so, to be said of several models."""
+    names = sorted({record.model, *short_names([record.model]).values()}, key=len, reverse=True)
+    text = message(record)
+    for name in names:
+        text = re.sub(rf"(?<![\w:/-]){re.escape(name)}(?![\w:/-])", "the model", text)
+    return text

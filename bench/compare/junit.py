@@ -46,7 +46,8 @@ def _case(suite: ElementTree.Element, cell: CellResult) -> None:
     if cell.verdict == "regression":
         failure = {"message": message, "type": grave[0].code}
         ElementTree.SubElement(case, "failure", failure).text = _legal("\n".join(said))
-    elif cell.verdict in ("inconclusive", "not_comparable"):
+        return
+    if cell.verdict in ("inconclusive", "not_comparable"):
         words = f"{VERDICT_WORDS[cell.verdict]}: {message}"
         ElementTree.SubElement(case, "skipped", {"message": words})
     ElementTree.SubElement(case, "system-out").text = _legal("\n".join(said))

@@ -11,6 +11,7 @@ LONGEST = 60_000
 _HEADINGS = ("cell", "metric", "base", "new", "change", "why")
 _OPEN: tuple[Verdict, ...] = ("regression", "inconclusive", "improvement")
 _CLOSED: tuple[Verdict, ...] = ("not_comparable", "unchanged")
+_NO_BREAK = "\u00a0"
 _WARNINGS = ("differs", "note")
 _SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_[]|#~"})
 
@@ -43,7 +44,14 @@ def markdown(comparison: Comparison) -> str:
 
 def _table(some: Sequence[Row]) -> list[str]:
     head = [f"| {' | '.join(_HEADINGS)} |", "| --- | --- | ---: | ---: | ---: | --- |"]
-    return head + ["| " + " | ".join(map(_inline, (*row[:5], row.reason))) + " |" for row in some]
+    return head + ["| " + " | ".join(_columns(row)) + " |" for row in some]
+
+
+def _columns(row: Row) -> list[str]:
+    values = [_inline(text).replace(" ", _NO_BREAK) for text in (row.base, row.new)]
+    # An interval may stand on a line of its own, a number not without its unit.
+    change = _inline(row.change).replace(" %", f"{_NO_BREAK}%")
+    return [_inline(row.cell), _inline(row.metric), *values, change, _inline(row.reason)]
 
 
 def _folded(title: str, content: Iterable[str]) -> list[str]:

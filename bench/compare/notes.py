@@ -1,5 +1,6 @@
 """What the clock and the numbers as a whole say about how two sides were measured."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -42,6 +43,26 @@ def _at_the_same_time(base: Side, new: Side) -> bool:
     return any(after[0] < before[1] and after[2] != before[2] for before, after in pairwise(spans))
 
 
+def _disturbances(base: Side, new: Side) -> str | None:
+    """Under what the processes of both sides were timed; None if nothing disturbed any."""
+    said = []
+    disturbed = 0
+    for name, side in (("the base", base), ("the new side", new)):
+        timed = [cell for cell in side.cells.values() if not cell.quality]
+        conditions = [process.conditions for cell in timed for process in cell.processes]
+        watched = [labels for labels in conditions if labels is not None]
+        found = [labels for labels in watched if labels]
+        disturbed += len(found)
+        counts = Counter(label.replace("_", " ") for labels in found for label in labels)
+        which = f" ({', '.join(label for label, _ in counts.most_common())})" if found else ""
+        said.append(
+            f"{len(found)} of {len(watched)} processes of {name}{which}"
+            if watched
+            else f"those of {name} were not watched"
+        )
+    return f"measured under disturbance: {'; '.join(said)}" if disturbed else None
+
+
 def notes(base: Side, new: Side, matched: Matched, cells: Iterable[CellResult]) -> Iterable[str]:
     """What a reader must know beside the findings, a line each."""
     if base.path == new.path or [c.processes for c in base.cells.values()] == [
@@ -50,6 +71,8 @@ def notes(base: Side, new: Side, matched: Matched, cells: Iterable[CellResult]) 
         yield "both sides are the same measurement"
     elif _at_the_same_time(base, new):
         yield "processes of both sides ran at the same time: each slowed the other down"
+    if disturbances := _disturbances(base, new):
+        yield disturbances
     other = {
         f"{before.identity['model']} ({before.weights_digest} against {after.weights_digest})"
         for before, after in matched.pairs
@@ -75,5 +98,5 @@ def notes(base: Side, new: Side, matched: Matched, cells: Iterable[CellResult]) 
         word = "slower" if times[0] > 0 else "faster"
         yield (
             f"all {len(times)} times are {word}, as they would be on a machine that is: to tell, "
-            "measure both versions in turn"
+            "measure both versions in turn ('bench ab')"
         )

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Literal
 
+from bench.measure.conditions import disturbances
 from bench.record import FAILED, Record
 from bench.run.schedule import DECIDED
 from distill.errors import UserError
@@ -39,6 +40,8 @@ class Process:
     """By field of the record."""
     once: bool = False
     """Whether its latency is that of the first pass: there was no time for another."""
+    conditions: tuple[str, ...] | None = None
+    """What disturbed it, as records have it; None where that was not watched."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,7 @@ def _process(record: Record) -> Process:
         ended=None if began is None or record.duration_s is None else began + record.duration_s,
         values=values,
         once=record.reason_code == "measured_once",
+        conditions=None if record.conditions is None else tuple(disturbances(record.conditions)),
     )
 
 

@@ -1,11 +1,13 @@
 """A comparison as text for a terminal or a log."""
 
+from collections.abc import Iterable
+
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from bench.compare.result import Comparison, Verdict
-from bench.compare.text import VERDICT_WORDS, facts, headline, method, rows
+from bench.compare.text import VERDICT_WORDS, Row, facts, headline, in_words, method, rows
 
 _STYLES: dict[Verdict, str] = {
     "regression": "bold red",
@@ -16,8 +18,26 @@ _STYLES: dict[Verdict, str] = {
 }
 
 
-def render(comparison: Comparison, *, everything: bool = False) -> RenderableType:
-    """Facts, a table of what is not unchanged (or of ``everything``), the verdict."""
+_WIDE = 140
+"""Columns in which a finding has room on one line."""
+
+
+def render(
+    comparison: Comparison, *, everything: bool = False, width: int = _WIDE
+) -> RenderableType:
+    """Facts, a table of what is not unchanged (or of ``everything``), the verdict.
+
+    ``width`` of the terminal, in columns: in a narrow one a finding stands below its cell.
+    """
+    shown = [row for row in rows(comparison) if everything or row.verdict != "unchanged"]
+    table = _wide(shown) if width >= _WIDE else _narrow(shown)
+    lines = [Text(f"{name + ':':<9}{_printable(text)}") for name, text in facts(comparison)]
+    end = Text(headline(comparison), style=_STYLES[comparison.verdict])
+    middle: list[RenderableType] = [Text(), table, Text()] if shown else [Text()]
+    return Group(*lines, *middle, Text(method(comparison), style="dim"), end)
+
+
+def _wide(shown: Iterable[Row]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("verdict", no_wrap=True)
     for name in ("cell", "metric"):
@@ -25,22 +45,31 @@ def render(comparison: Comparison, *, everything: bool = False) -> RenderableTyp
     for name in ("base", "new", "change"):
         table.add_column(name, justify="right", overflow="fold")
     table.add_column("why", overflow="fold", ratio=1)
-    shown = [row for row in rows(comparison) if everything or row.verdict != "unchanged"]
     for row in shown:
-        words = Text(VERDICT_WORDS[row.verdict], style=_STYLES[row.verdict])
         texts = (row.cell, row.metric, row.base, row.new, row.change, row.reason)
-        table.add_row(words, *(Text(_printable(text)) for text in texts))
-    lines = [Text(f"{name + ':':<9}{_printable(text)}") for name, text in facts(comparison)]
-    end = Text(headline(comparison), style=_STYLES[comparison.verdict])
-    middle: list[RenderableType] = [Text(), table, Text()] if shown else [Text()]
-    return Group(*lines, *middle, Text(method(comparison), style="dim"), end)
+        table.add_row(_verdict(row), *(Text(_printable(text)) for text in texts))
+    return table
+
+
+def _narrow(shown: Iterable[Row]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("cell, and what was found", overflow="fold")
+    for row in shown:
+        table.add_row(_verdict(row), Text(_printable(row.cell)))
+        table.add_row("", Text(_printable(in_words(row))))
+    return table
+
+
+def _verdict(row: Row) -> Text:
+    return Text(VERDICT_WORDS[row.verdict], style=_STYLES[row.verdict])
 
 
 def plain(comparison: Comparison, *, everything: bool = False) -> str:
     """The same without colours, for a file."""
     console = Console(width=160, markup=False, highlight=False, color_system=None)
     with console.capture() as capture:
-        console.print(render(comparison, everything=everything))
+        console.print(render(comparison, everything=everything, width=console.width))
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 

@@ -86,7 +86,11 @@ def _row(cell: CellResult, finding: Finding) -> Row:
 
 def sentence(cell: CellResult, finding: Finding) -> str:
     """A finding in a line: ``latency 7.1 ms to 8.2 ms, +15.5 % [+9.0 %, +22.4 %]: the limit``."""
-    row = _row(cell, finding)
+    return in_words(_row(cell, finding))
+
+
+def in_words(row: Row) -> str:
+    """As :func:`sentence`."""
     values = f"{row.base} to {row.new}{', ' if row.change else ''}{row.change}"
     return f"{row.metric} {values}: {row.reason}"
 
@@ -109,7 +113,8 @@ def _change(finding: Finding) -> str:
     if finding.change is None:
         return ""
     text = signed(finding.change)
-    if finding.change_low is not None and finding.change_high is not None:
+    exact = finding.change == finding.change_low == finding.change_high
+    if finding.change_low is not None and finding.change_high is not None and not exact:
         text += f" [{signed(finding.change_low)}, {signed(finding.change_high)}]"
     return text
 
@@ -158,9 +163,11 @@ def facts(comparison: Comparison) -> Iterable[tuple[str, str]]:
 
 
 def method(comparison: Comparison) -> str:
-    """How times are decided, in a sentence."""
+    """How times are decided, in a sentence or two."""
+    designs = {finding.design for cell in comparison.cells for finding in cell.findings}
+    turns = " Processes of both sides took turns." if "alternating" in designs else ""
     return (
         "A time is a regression if it exceeds the limit and chance would show such an increase in "
         f"any cell of at most {brief(comparison.level)} of comparisons without a change; the "
-        f"replicates are processes. Intervals are at {brief(comparison.confidence)}."
+        f"replicates are processes.{turns} Intervals are at {brief(comparison.confidence)}."
     )

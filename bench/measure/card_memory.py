@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from bench.measure.nvml import ask_nvml, nvml
+from bench.measure.ballast import held_bytes
+from bench.measure.nvml import ask_nvml, cuda_uuid, nvml
 
 
 def used_before_cuda() -> dict[str, int]:
@@ -29,13 +30,13 @@ def _used(api: Any, handle: Any) -> int | None:
 
 
 def process_used(device: str, *, before: dict[str, int]) -> int | None:
-    """Bytes of the card that this process holds, its CUDA context included.
+    """Bytes of the card that this process holds, its CUDA context included, a ballast not.
 
     By NVML's list of processes; where this one is not in it (a container has process numbers of its
     own), what is in use on the card beyond what was ``before`` this process initialised CUDA. None
     if neither can be had. ``device`` is ``cuda:N``; CUDA must be initialised.
     """
-    uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    uuid = cuda_uuid(device)
     with nvml() as api:
         handle = None if api is None else ask_nvml(api.nvmlDeviceGetHandleByUUID, uuid)
         if api is None or handle is None:
@@ -43,8 +44,10 @@ def process_used(device: str, *, before: dict[str, int]) -> int | None:
         listed = _listed(api, handle)
         used = _used(api, handle)
     if listed is not None:
-        return listed
-    return max(0, used - before[uuid]) if used is not None and uuid in before else None
+        return max(0, listed - held_bytes(device))
+    if used is None or uuid not in before:
+        return None
+    return max(0, used - before[uuid] - held_bytes(device))
 
 
 def _listed(api: Any, handle: Any) -> int | None:

@@ -1,20 +1,17 @@
-"""How running out of memory shows itself: errors, and the kernel's kills."""
+"""How running out of memory shows itself in errors."""
 
 import errno
 import re
 import sys
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
 
-from bench.measure import proc
 from bench.measure.proc import status_bytes
 
 _MB = 1e6
-_CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -141,35 +138,3 @@ def _left_of_data_limit_mb() -> float | None:
     if limit is None or in_use is None:
         return None
     return max(0, limit - in_use) / _MB
-
-
-def oom_kills() -> int | None:
-    """How many processes the kernel has killed for want of memory; None if it does not tell.
-
-    Of this process's control group where that counts (version 2), else of the whole machine. A
-    child that ended by SIGKILL while this rose was in all likelihood killed by the kernel.
-    """
-    for counter in (_own_cgroup_events(), proc.PROC / "vmstat"):
-        count = None if counter is None else _counter(counter, "oom_kill")
-        if count is not None:
-            return count
-    return None
-
-
-def _own_cgroup_events() -> Path | None:
-    try:
-        memberships = (proc.PROC / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    unified = [line.removeprefix("0::") for line in memberships if line.startswith("0::")]
-    return _CGROUPS / unified[0].lstrip("/") / "memory.events" if unified else None
-
-
-def _counter(path: Path, name: str) -> int | None:
-    """A counter of a file of ``NAME VALUE`` lines."""
-    try:
-        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return None
-    values = [line.split()[1] for line in lines if line.startswith(f"{name} ")]
-    return int(values[0]) if values else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from bench.execution.strip_plan import StripPlan
-from bench.prediction.heap import resident_peak
+from bench.prediction.heap import PAGE_ALIGNED, resident_peak
 from bench.prediction.ledger import Trace
 from bench.prediction.samples import PatchesTrace, StripsTrace
 from bench.prediction.traffic import FRESH
@@ -28,7 +28,8 @@ DATA_BYTES = 40 * 10**6
 kernels and of the allocator. Measured where passes begin to fail, under caps of 200 MB to 1.2 GB:
 20 to 60 MB."""
 KEPT_BLOCK_BYTES = 1_050_000
-"""CPU: what a block that stays wastes, half of the huge page at either of its ends."""
+"""CPU: what a block that stays wastes, half of the huge page at either of its ends; only those that
+are aligned for huge pages do."""
 HELD = 2.0
 """CPU: memory that strips take over that of what is live of them at one time, since what is freed
 is not all used again. Measured: 1.5 to 2.5 in float32 for AdaIN, 2.5 to 3.1 for WCT."""
@@ -77,15 +78,20 @@ def peak_of_patches(
     return shown + traced.result_bytes - traced.shown_result_bytes
 
 
-def peak_of_strips(traced: StripsTrace, *, kind: str, itemsize: int, overheads: Overheads) -> float:
+def peak_of_strips(
+    traced: StripsTrace, style: Trace, *, kind: str, itemsize: int, overheads: Overheads
+) -> float:
     """Bytes that strips take at most, beside content, weights and the process itself.
 
     Args:
         traced: the pass.
+        style: of encoding the style, which comes before.
         kind: ``cpu`` or ``cuda``.
         itemsize: bytes of a number in the maps.
         overheads: of the device.
     """
+    if traced.whole is not None:
+        return peak_of_whole(traced.whole, style, kind=kind, overheads=overheads)
     kept = _kept_bytes(traced.plan, traced.strips, on_cpu=kind == "cpu")
     if kind == "cuda":
         return overheads.on_top_of(traced.passing_bytes) + kept + traced.result_bytes
@@ -102,7 +108,7 @@ def _kept_bytes(plan: StripPlan, strips: int, *, on_cpu: bool) -> float:
     most = 0.0
     for before, after in pairwise([0, *(keep.memory_bytes for keep in plan.keeps), 0]):
         if on_cpu and min(before, after) < FRESH * strips:
-            blocks = strips * ((before > 0) + (after > 0))
+            blocks = strips * sum(kept >= PAGE_ALIGNED * strips for kept in (before, after))
             most = max(most, before + after + KEPT_BLOCK_BYTES * blocks)
         else:
             most = max(most, before, after)

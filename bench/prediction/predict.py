@@ -122,12 +122,12 @@ class Predictor:
         """Growth in bytes, work, height of strips, bytes of scratch."""
         size = cell.width, cell.height
         overheads = self._overheads(cell.precision)
+        style = self._style(cell, stylizer)
         if cell.execution == "strips":
             strips = trace_strips(stylizer, *size)
             item = stylizer.layout.dtype.itemsize
-            peak = peak_of_strips(strips, kind=kind, itemsize=item, overheads=overheads)
+            peak = peak_of_strips(strips, style, kind=kind, itemsize=item, overheads=overheads)
             return peak, strips.work, strips.plan.rows, strips.plan.scratch_bytes
-        style = self._style(cell, stylizer)
         if cell.execution == "thumbnail":
             patches = trace_patches(stylizer, *size)
             peak = peak_of_patches(patches, style, kind=kind, overheads=overheads)

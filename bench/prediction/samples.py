@@ -43,6 +43,8 @@ class StripsTrace:
     strips: int
     """How many the image has."""
     work: Work
+    whole: Trace | None
+    """Of all strips, where the image has so few that all were traced."""
 
 
 def trace_strips(stylizer: Stylizer, width: int, height: int) -> StripsTrace:
@@ -78,6 +80,7 @@ def trace_strips(stylizer: Stylizer, width: int, height: int) -> StripsTrace:
         result_bytes=3 * width * height * stylizer.layout.dtype.itemsize,
         strips=-(-full // plan.rows),
         work=work,
+        whole=None if part else trace,
     )
 
 

@@ -20,11 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 import bench
 from bench.cells import Cell
-from bench.measure.out_of_memory import oom_kills
+from bench.measure.oom_killer import OomWatch
 from bench.record import Record
 from bench.run.draft import timestamp, unmeasured
 from bench.run.records import read_record
@@ -34,8 +32,6 @@ from bench.run.store import RunFolder
 WORKER = (sys.executable, "-P", "-m", "bench.run.worker")
 _TAIL_BYTES = 8192
 _REASON_LENGTH = 600
-_MOST_OF_MEMORY = 0.8
-"""Share of the memory that a process must have held for its SIGKILL to be put down to it."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +42,8 @@ class Ending:
     """Exit status, or minus the signal, as :mod:`subprocess` has it."""
     timed_out: bool
     duration_s: float
-    peak_rss_bytes: int
-    oom_kills: int | None
-    """Processes that the kernel killed for memory meanwhile; None where it does not count them."""
+    killed_for_memory: str | None
+    """For a SIGKILL that was not this process's: what says that it was for want of memory."""
     output: str
     """End of what the worker printed."""
 
@@ -113,11 +108,12 @@ def classify(
             "reason_code": deadline_code,
             "reason": f"stopped after {deadline_s:.0f} s without a result",
         }
-    if ending.returncode == -signal.SIGKILL and (evidence := _killed_for_memory(ending)):
+    if ending.killed_for_memory:
         return {
             "status": "out_of_memory",
             "reason_code": "killed",
-            "reason": f"killed by the operating system for want of memory: {evidence}",
+            "reason": f"killed by the operating system for want of memory: "
+            f"{ending.killed_for_memory}",
             "signal": int(signal.SIGKILL),
         }
     # Native code that meets the cap may end the process instead of raising MemoryError.
@@ -170,38 +166,37 @@ def worker_environment(cell: Cell) -> dict[str, str]:
 def _run(
     command: Sequence[str], *, environment: dict[str, str], output: Path, deadline_s: float
 ) -> Ending:
-    kills_before = oom_kills()
     started = time.monotonic()
-    with output.open("wb") as sink:
-        # A session of its own: Ctrl-C in the terminal reaches the parent alone, which then decides.
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-    timed_out = False
-    try:
-        timed_out = not _ended_within(process.pid, deadline_s)
-    finally:
-        # Before it is reaped, the number cannot belong to anybody else. Also after a normal end,
-        # for what the worker may have started.
-        _kill_group(process.pid)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    duration_s = time.monotonic() - started
-    kills_after = oom_kills()
-    rss_unit = 1 if sys.platform == "darwin" else 1024
+    with OomWatch() as watch:
+        with output.open("wb") as sink:
+            # A session of its own: Ctrl-C in the terminal reaches the parent alone, which decides.
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+        timed_out = False
+        try:
+            timed_out = not _ended_within(process.pid, deadline_s)
+        finally:
+            # Before it is reaped, the number cannot belong to anybody else. Also after a normal
+            # end, for what the worker may have started.
+            _kill_group(process.pid)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        duration_s = time.monotonic() - started
+        rss_unit = 1 if sys.platform == "darwin" else 1024
+        evidence = None
+        if process.returncode == -signal.SIGKILL and not timed_out:
+            evidence = watch.evidence(process.pid, peak_rss_bytes=usage.ru_maxrss * rss_unit)
     return Ending(
         returncode=process.returncode,
         timed_out=timed_out,
         duration_s=duration_s,
-        peak_rss_bytes=usage.ru_maxrss * rss_unit,
-        oom_kills=None
-        if kills_before is None or kills_after is None
-        else kills_after - kills_before,
+        killed_for_memory=evidence,
         output=_tail(output),
     )
 
@@ -242,19 +237,6 @@ def _kill_group(pid: int) -> None:
     # PermissionError is how macOS answers for a group of which only a zombie is left.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-
-
-def _killed_for_memory(ending: Ending) -> str | None:
-    if ending.oom_kills:
-        return "its count of such kills rose meanwhile"
-    # Containers often hide the counter, or count in a group that is not visible from inside.
-    total = psutil.virtual_memory().total
-    if ending.peak_rss_bytes >= _MOST_OF_MEMORY * total:
-        return (
-            f"the process had held {ending.peak_rss_bytes / 1e6:.0f} MB "
-            f"of the machine's {total / 1e6:.0f} MB"
-        )
-    return None
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

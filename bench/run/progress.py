@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cells import Cell
+from bench.measure.conditions import disturbances
 from bench.record import Record
 
 _STYLES = {"ok": "green", "skipped": "yellow", "unsupported": "yellow"}
@@ -215,6 +216,7 @@ def outcome(record: Record) -> str:
         reason = (record.reason or record.reason_code or "").splitlines()
         return reason[0] if reason else "no reason given"
     numbers = [latency_text(record), memory_text(record), *_quality_texts(record)]
+    numbers += disturbances(record.conditions)
     shown = ", ".join(text for text in numbers if text) or "measured"
     return f"{shown} (measured once)" if record.reason_code == "measured_once" else shown
 
@@ -245,9 +247,18 @@ def _quality_texts(record: Record) -> list[str]:
 
 
 def summary(records: Iterable[Record]) -> str:
-    """How many cells ended in which way: ``12 ok, 1 out_of_memory``."""
+    """How many cells ended in which way: ``12 ok, 1 out_of_memory``, and how many of them were
+    measured under disturbance.
+    """
+    records = list(records)
     counts = Counter(record.status for record in records)
-    return ", ".join(f"{number} {status}" for status, number in counts.most_common()) or "no cells"
+    text = ", ".join(f"{number} {status}" for status, number in counts.most_common()) or "no cells"
+    disturbed = [found for record in records if (found := disturbances(record.conditions))]
+    if not disturbed:
+        return text
+    labels = Counter(label for found in disturbed for label in found)
+    named = ", ".join(f"{number} {label}" for label, number in labels.most_common())
+    return f"{text}; {len(disturbed)} measured under disturbance: {named}"
 
 
 def duration_text(seconds: float) -> str:

@@ -2,13 +2,10 @@
 
 import contextlib
 import shlex
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from bench.cells import Cell
@@ -21,6 +18,7 @@ from bench.record import Record
 from bench.run.draft import random_weights_reason, unmeasured
 from bench.run.executor import WORKER, run_cell
 from bench.run.foresight import Foresight
+from bench.run.interrupts import interruptible
 from bench.run.progress import Progress, duration_text, progress_for, summary
 from bench.run.rounds import Task, ended, rounds, unfinished
 from bench.run.schedule import (
@@ -101,7 +99,7 @@ def run_scenario(
             folder = stack.enter_context(RunFolder.create(out, scenario, environment))
         foresight = Foresight(load_calibration(cells[0], environment), skip=scenario.skip_predicted)
         gmacs = {key: value["gmacs"] for key, value in facts.items()}
-        with _interruptible():
+        with interruptible():
             _run(
                 folder,
                 by_work(cells, gmacs, foresight.seconds(cells)),
@@ -324,28 +322,3 @@ def _refuse_other_environment(folder: RunFolder, environment: dict[str, Any]) ->
             f"{folder.path}: numbers of two environments do not compare: start a new run, or allow "
             "the mixture",
         )
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn requests to end (SIGTERM, a closed terminal) into ``KeyboardInterrupt``, as Ctrl-C is.
-
-    Of no effect outside the main thread, where Python has no signals.
-    """
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {
-        number: signal.signal(number, interrupt)
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup wants it
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -104,7 +104,7 @@ class RunFolder:
         stem = re.sub(r"[^\w.-]+", "-", scenario.name).strip(".-") or "run"
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            path = _make_unique(parent, f"{stem}-{started}")
+            path = make_unique(parent, f"{stem}-{started}")
             folder = cls(path)
             (path / CELLS).mkdir()
         except OSError as error:
@@ -202,7 +202,11 @@ class RunFolder:
         self.close()
 
 
-def _make_unique(parent: Path, stem: str) -> Path:
+def make_unique(parent: Path, stem: str) -> Path:
+    """Make the folder ``parent/stem``, with a number behind it if that exists.
+
+    Raises ``OSError`` if the disk refuses.
+    """
     for number in range(1, 1000):
         path = parent / (stem if number == 1 else f"{stem}-{number}")
         try:
@@ -210,7 +214,7 @@ def _make_unique(parent: Path, stem: str) -> Path:
         except FileExistsError:
             continue
         return path
-    raise UserError(f"{parent}: a thousand runs named {stem} are there already")
+    raise UserError(f"{parent}: a thousand folders named {stem} are there already")
 
 
 def _take_lock(run_dir: Path) -> int:

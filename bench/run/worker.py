@@ -59,9 +59,18 @@ def measure_cell(cell: Cell, run_dir: Path, *, repeat: int = 0) -> Record:
         fields |= _failure(error, stage)
         # The frames hold the tensors; without them there is memory to write the record with.
         traceback.clear_frames(error.__traceback__)
+    _release(cell.device)
     gc.collect()
     fields["duration_s"] = round(time.perf_counter() - started, 3)
     return Record(**fields)
+
+
+def _release(device: str) -> None:
+    """Give the card back what only the cap took."""
+    if device.startswith("cuda"):
+        from bench.measure.ballast import release_ballast
+
+        release_ballast(device)
 
 
 def _failure(error: Exception, stage: Stage) -> dict[str, Any]:
@@ -140,6 +149,8 @@ def _measure(cell: Cell, run_dir: Path, fields: dict[str, Any], stage: Stage) ->
             "gmacs": gmacs,
             "gflops": 2 * gmacs,
         }
+        if cell.device.startswith("cuda"):
+            fields["cudnn_benchmark"] = torch.backends.cudnn.benchmark
         if cell.execution == "strips":
             fields["strip_rows"] = plan_in_memory(stylizer, cell.width, cell.height).rows
         if cell.kind == "performance":

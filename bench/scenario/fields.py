@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     Field,
@@ -26,6 +26,7 @@ from bench.scenario.values import (
     read_bytes,
     read_choice,
     read_device,
+    read_energy,
     read_fraction,
     read_list,
     read_model,
@@ -151,6 +152,11 @@ FractionField = Annotated[
     ),
 ]
 SwitchField = Annotated[bool, PlainValidator(read_switch), WithJsonSchema({"type": "boolean"})]
+EnergyField = Annotated[
+    Literal["auto", "off"],
+    PlainValidator(read_energy),
+    WithJsonSchema({"enum": ["auto", "off", False]}),
+]
 SizesField = Annotated[
     tuple[Size, ...],
     PlainValidator(lambda value: read_list(value, read_size)),

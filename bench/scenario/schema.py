@@ -21,6 +21,7 @@ from bench.scenario.fields import (
     BackboneField,
     CapsField,
     DeviceField,
+    EnergyField,
     ExecutionsField,
     FractionField,
     MetricsField,
@@ -64,6 +65,16 @@ class Measure(Frozen):
     )
     cell_time_limit: SecondsField = key(
         "120s", "Longest time of one cell; one that is predicted to pass it is tried once at most."
+    )
+    energy: EnergyField = key(
+        "auto",
+        "Whether energy is measured: auto, where a counter can be read (some seconds a cell), or "
+        "off.",
+    )
+    retry_disturbed: Annotated[int, Whole(0, 100)] = key(
+        0,
+        "How often timing is repeated at the most when it was disturbed: throttled, shared, "
+        "another clock, time stolen, swapping.",
     )
 
     @model_validator(mode="after")
@@ -218,6 +229,8 @@ class Scenario(Frozen):
                     max_repeats=self.measure.max_repeats,
                     target_ci=self.measure.target_ci,
                     cell_time_limit_s=self.measure.cell_time_limit,
+                    energy=self.measure.energy,
+                    retry_disturbed=self.measure.retry_disturbed,
                 ),
                 weights_digest=digests[point.model],
                 code_version=code_version,

@@ -163,6 +163,11 @@ def read_choice(options: Sequence[str]) -> Reader[str]:
     return read
 
 
+def read_energy(value: object) -> str:
+    """``auto`` or ``off``; the latter without quotes is ``false`` to YAML."""
+    return read_choice(("auto", "off"))("off" if value is False else value)
+
+
 def read_name(value: object) -> str:
     """Letters, digits, ``-`` and ``_``: the name stands in the run folder's name."""
     allowed = "a name is up to 64 letters, digits, - and _, the first a letter or digit"

@@ -9,10 +9,10 @@ from distill.models import short_names
 
 def _cap(record: Record) -> str:
     cap = record.memory_cap_mb
-    return "no cap" if cap is None else f"cap {cap / 1e3:g} GB"
+    return "no cap" if cap is None else f"cap {cap / 1e3:.3g} GB"
 
 
-_SETTINGS: Mapping[str, Callable[[Record], str]] = {
+SETTINGS: Mapping[str, Callable[[Record], str]] = {
     "device": lambda r: r.device,
     "precision": lambda r: r.precision,
     "execution": lambda r: r.execution,
@@ -23,6 +23,7 @@ _SETTINGS: Mapping[str, Callable[[Record], str]] = {
     "style": lambda r: f"style {Size(r.style_width, r.style_height)}",
     "cap": _cap,
 }
+"""Words for each setting of a record, to stand behind a model's name."""
 
 
 def methods_of(records: Iterable[Record]) -> dict[str, Record]:
@@ -34,7 +35,7 @@ def methods_of(records: Iterable[Record]) -> dict[str, Record]:
     """
     last = list({record.id: record for record in records}.values())
     short = short_names([record.model for record in last])
-    varying = [words for words in _SETTINGS.values() if len({words(one) for one in last}) > 1]
+    varying = [words for words in SETTINGS.values() if len({words(one) for one in last}) > 1]
     named: dict[str, Record] = {}
     for record in last:
         settings = ", ".join(words(record) for words in varying)

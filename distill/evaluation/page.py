@@ -1,7 +1,6 @@
 """An evaluation as a page of Markdown: tables, and what every number means."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,6 +8,7 @@ from tabulate import tabulate
 
 from distill.evaluation.candidates import Candidate
 from distill.evaluation.measure import Evaluation
+from distill.models import short_names
 from distill.training.data import ImageSet
 
 DASH = "–"
@@ -28,7 +28,7 @@ def evaluation_page(
     """``evaluate.md``, from an evaluation and its :func:`evaluation.summary.model_table`."""
     plain = table.astype(object).where(table.notna(), None)
     rows = [dict(zip(plain.columns, values, strict=True)) for values in plain.to_numpy()]
-    names = _short_names([row["model"] for row in rows])
+    names = short_names([row["model"] for row in rows])
     measured = [row for row in rows if row.get("content_loss") is not None]
     parts = ["# Evaluation", _setting(found, content, style), "## Cost", _cost(rows, names)]
     if measured:
@@ -203,16 +203,6 @@ style, summed over relu1_1 to relu5_1, on {network}.
 pair; 0 is the same picture.
 - Intervals: 95 % percentile bootstrap, resampling pairs (of model and teacher together); they say \
 nothing about other seeds, other photographs' domains or other styles."""
-
-
-def _short_names(models: Sequence[str]) -> dict[str, str]:
-    """Names with the last folder of a path alone, where that tells them apart."""
-    short = {}
-    for model in models:
-        name, colon, folder = model.partition(":")
-        short[model] = f"{name}:{Path(folder).name}" if colon else name
-    counts = pd.Series(list(short.values())).value_counts()
-    return {model: name if counts[name] == 1 else model for model, name in short.items()}
 
 
 def _table(rows: Sequence[Row], columns: dict[str, Callable[[Row], str]]) -> str:

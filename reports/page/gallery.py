@@ -20,6 +20,7 @@ from reports.page.tiles import (
     make_preview,
     write_pyramid,
 )
+from reports.quality_remarks import NAMES
 from reports.results import Results, RunRecord, Series
 from reports.text import image_name, one_line
 
@@ -85,12 +86,19 @@ class Gallery:
     def data(self) -> dict[str, Any]:
         """As the page's script reads it."""
         better = {name: m.better for name, m in built_in().items() if m.better != "none"}
+        measured = {
+            metric
+            for pair in self.pairs
+            for layer in pair.layers.values()
+            for metric in layer.get("metrics", ())
+        }
         return {
             "pictures": [one.data() for one in self.pictures],
             "pairs": [
                 {"title": pair.title, "layers": list(pair.layers.values())} for pair in self.pairs
             ],
             "better": better,
+            "names": {name: words for name, words in NAMES.items() if name in measured},
         }
 
 

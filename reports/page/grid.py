@@ -76,6 +76,7 @@ class Grid:
     """Sign and words."""
     ranks: frozenset[str]
     """Which of ``best`` and ``second`` are marked."""
+    remarks: tuple[str, ...]
     if_empty: str
 
 
@@ -116,6 +117,7 @@ def grid(table: Table, index: RecordIndex, href: Callable[[Places], str]) -> Gri
         tuple(lines),
         tuple((mark.sign, mark.words) for mark in footnotes(shown)),
         frozenset(ranks(shown)),
+        tuple(remark.text for remark in table.remarks),
         table.if_empty,
     )
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 
 from reports.page.links import Places, RecordIndex
 from reports.results import Results, RunRecord, Series, common_size, peak_memory_mb
-from reports.text import gigabytes, megapixels, number, one_line
+from reports.spread import half_width
+from reports.text import gigabytes, megapixels, number, one_line, seconds
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def _costs(results: Results, index: RecordIndex) -> list[Highlight | None]:
     held = [(peak, one, cell) for one, cell in cells if (peak := peak_memory_mb(cell))]
     at = f"at {megapixels(common.megapixels)}"
     return [
-        _least(timed, ("Fastest", "Latency", at), _seconds, _faster, index),
+        _least(timed, ("Fastest", "Latency", at), seconds, _faster, index, _overlap),
         _least(held, ("Least memory", "Peak memory", at), gigabytes, _less, index),
     ]
 
@@ -85,7 +87,8 @@ def _losses(results: Results, index: RecordIndex) -> list[Highlight | None]:
             if (value := getattr(cell, metric)) is not None and isfinite(value)
         ]
         heads = (f"Lowest {words}", words.capitalize(), "")
-        found.append(_least(values, heads, number, _less, index))
+        overlap = partial(_losses_overlap, metric)
+        found.append(_least(values, heads, number, _less, index, overlap))
     return found
 
 
@@ -95,6 +98,7 @@ def _least(
     write: Callable[[float], str],
     against: Callable[[float, float], str],
     index: RecordIndex,
+    overlap: Callable[[RunRecord, RunRecord], bool] = lambda one, other: False,
 ) -> Highlight | None:
     """The smallest value, against the next one; ``heads``: among several, alone, and where."""
     if not values:
@@ -104,7 +108,7 @@ def _least(
     if others:
         following, other, there = others[0]
         detail = f"{against(value, following)} {one_line(other.label)} ({write(following)})"
-        if against is _faster and _overlap(cell, there):
+        if overlap(cell, there):
             detail += "; their intervals overlap"
     heading = heads[0] if others else heads[1]
     return Highlight(
@@ -127,11 +131,17 @@ def _overlap(one: RunRecord, other: RunRecord) -> bool:
     return high is not None and low is not None and high >= low
 
 
+def _losses_overlap(metric: str, one: RunRecord, other: RunRecord) -> bool:
+    """Whether the intervals of two means over image pairs meet; of one pair nothing is known."""
+    ends: list[tuple[float, float]] = []
+    for cell in (one, other):
+        values = [pair[metric] for pair in cell.per_pair or [] if pair.get(metric) is not None]
+        half, mean = half_width(values), getattr(cell, metric)
+        if half is None:
+            return False
+        ends.append((mean - half, mean + half))
+    return ends[0][1] >= ends[1][0]
+
+
 def _less(value: float, other: float) -> str:
     return f"{number(100 * (1 - value / other))} % less than" if value < other else "the same as"
-
-
-def _seconds(milliseconds: float) -> str:
-    return (
-        f"{number(milliseconds / 1000)} s" if milliseconds >= 1000 else f"{number(milliseconds)} ms"
-    )

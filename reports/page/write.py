@@ -16,8 +16,9 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from bench.run.records import CELLS, record_name
+from reports.environment import environment_facts, scenario_text
 from reports.page.data import record_data
-from reports.page.facts import environment_facts, key_facts, scenario_text
+from reports.page.facts import key_facts
 from reports.page.gallery import make_gallery
 from reports.page.grid import Grid, grid, places_text
 from reports.page.highlights import highlights
@@ -37,6 +38,8 @@ _SHOWN_SENTENCES = 6
 """Of a section of the summary; the others are folded away."""
 _EARLY = ("theme.js",)
 _SCRIPTS = ("parts.js", "records.js", "tables.js", "layers.js", "viewer.js", "compare.js")
+_Shown = tuple[str, str, Vector, list[tuple[str, str]]]
+"""Of a figure: name, caption, vector and links."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -83,7 +86,7 @@ def write_page(
         facts=key_facts(results, environment),
         highlights=[(one, places_text(one.records)) for one in highlights(results, index)],
         findings=_findings(results, index, proxy),
-        figures=_figures(figures, captions, run_dir),
+        figures=_rows(_figures(figures, captions, run_dir)),
         gallery=gallery,
         grids=grids,
         links={one.name: _table_links(one, run_dir) for one in grids},
@@ -167,10 +170,20 @@ def _findings(
     ]
 
 
+def _rows(figures: Sequence[_Shown]) -> list[list[_Shown]]:
+    """Figures of a column that follow each other stand together, those of a page alone."""
+    rows: list[list[_Shown]] = []
+    for one in figures:
+        if rows and not one[2].wide and not rows[-1][-1][2].wide:
+            rows[-1].append(one)
+        else:
+            rows.append([one])
+    return rows
+
+
 def _figures(
     figures: Mapping[str, Path], captions: Mapping[str, str], run_dir: Path
-) -> list[tuple[str, str, Vector, list[tuple[str, str]]]]:
-    """Name, caption, vector and links of each figure."""
+) -> list[_Shown]:
     found = []
     for number, (name, path) in enumerate(figures.items()):
         caption = one_line(captions.get(name, name))

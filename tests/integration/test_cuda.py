@@ -1,5 +1,8 @@
 """What differs on a GPU: kernels, layouts, number formats, 64-bit sizes, records of real runs."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -281,8 +284,15 @@ def records_of(tmp_path: Path, **keys: Any) -> list[Record]:
             "name": "cuda",
             "device": "cuda",
             "style_resolution": "128x128",
-            "measure": {"warmup": 1, "min_repeats": 6, "max_repeats": 8, "target_ci": "10%"},
             **keys,
+            "measure": {
+                "warmup": 1,
+                "min_repeats": 6,
+                "max_repeats": 8,
+                "target_ci": "10%",
+                "energy": "off",
+                **keys.get("measure", {}),
+            },
         }
     )
     return run_scenario(scenario, out=tmp_path, quiet=True).records()
@@ -335,3 +345,61 @@ def test_a_map_beyond_the_memory_cap_is_a_record(tmp_path):
     assert record.memory_cap_mb == 2000
     assert "PyTorch's CUDA allocator limited to" in (record.memory_cap_mechanism or "")
     assert record.gmacs is not None
+
+
+def test_energy_and_conditions_of_a_real_card(tmp_path):
+    (record,) = records_of(
+        tmp_path, models="adain-vgg16-16x", resolutions="512x512", measure={"energy": "auto"}
+    )
+    assert (record.status, record.attempts, record.cudnn_benchmark) == ("ok", 1, False)
+    assert record.conditions is not None
+    absent = record.conditions_absent or {}
+    for field in ("gpu_sm_clock_max_mhz", "gpu_temperature_end_c", "gpu_power_max_w"):
+        assert (getattr(record, field) or 0) > 0 or absent[field]
+    assert record.gpu_clock_reasons is not None or absent["gpu_clock_reasons"]
+    if record.energy_source is None:
+        assert record.energy_reason
+        return
+    assert record.energy_reason is None
+    assert (record.energy_idle_w or 0) > 0
+    assert record.energy_mean_w > record.energy_idle_w
+    assert record.energy_j_per_image > record.energy_net_j_per_image > 0
+    assert record.energy_window_s >= max(2.0, 20 * record.energy_period_ms / 1e3)
+    assert record.energy_passes * record.energy_j_per_image == pytest.approx(
+        record.energy_mean_w * record.energy_window_s
+    )
+    assert 0 <= record.energy_relative_spread < 1
+
+
+UNDER_A_BALLAST = """
+import json, torch
+from bench.measure.ballast import held_bytes, release_ballast
+from bench.measure.cap import apply_cap
+sentence = apply_cap(2_000_000_000, "cuda:0")
+free, total = torch.cuda.mem_get_info("cuda:0")
+held = held_bytes("cuda:0")
+x = torch.ones(250_000_000, dtype=torch.uint8, device="cuda:0")
+release_ballast("cuda:0")
+after, _ = torch.cuda.mem_get_info("cuda:0")
+print(json.dumps([sentence, held, free, after, int(x[-1]), held_bytes("cuda:0")]))
+"""
+
+
+def test_under_a_cap_the_card_looks_small_until_the_ballast_is_given_back():
+    done = subprocess.run(
+        [sys.executable, "-c", UNDER_A_BALLAST],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    sentence, held, free, after, last, left = json.loads(done.stdout)
+    assert (last, left) == (1, 0)
+    if not held:
+        assert "no ballast: " in sentence
+        return
+    assert "a ballast of" in sentence
+    assert 0 < free < 2_000_000_000
+    assert after - free > 0.9 * held - 250_000_000

@@ -84,6 +84,8 @@ def test_a_cell_carries_all_that_its_worker_needs() -> None:
         "max_repeats": 50,
         "target_ci": 0.01,
         "cell_time_limit_s": 120.0,
+        "energy": "auto",
+        "retry_disturbed": 0,
     }
 
 

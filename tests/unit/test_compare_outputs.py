@@ -1,5 +1,6 @@
 """Outputs of a comparison: terminal, Markdown, JUnit XML, JSON, and the exit code."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
+from rich.console import Console
 
 from bench.cli import app
 from bench.compare.comparison import compare
@@ -15,7 +17,8 @@ from bench.compare.load import load_side
 from bench.compare.markdown import LONGEST, markdown
 from bench.compare.metrics import chosen
 from bench.compare.result import Comparison, Limits, json_text
-from bench.compare.terminal import plain
+from bench.compare.terminal import plain, render
+from bench.compare.text import rows
 from distill.command_line import run_app
 from tests.unit.compare_data import (
     SIZES,
@@ -77,6 +80,35 @@ def test_the_table_has_the_gravest_first_and_leaves_out_the_unchanged(comparison
     assert max(map(len, lines)) <= 160
 
 
+def test_a_narrow_terminal_has_every_word_unbroken(comparison: Comparison):
+    narrow = Console(width=72, color_system=None, file=io.StringIO())
+    with narrow.capture() as capture:
+        narrow.print(render(comparison, width=72))
+    text = " ".join(capture.get().split())
+    for row in rows(comparison):
+        if row.verdict != "unchanged":
+            assert f"{row.metric} {row.base} to {row.new}" in text
+            assert row.reason in text
+
+
+def test_what_disturbed_a_measurement_is_noted(tmp_path: Path):
+    def run(name: str, conditions: list[str]) -> Path:
+        records = performance(SIZES[0], latencies(10))
+        for number, record in enumerate(records):
+            record["conditions"] = conditions if number < 3 else []
+        return run_folder(tmp_path / name, records)
+
+    sides = run("quiet", ["power_capped"]), run("busy", ["shared", "clock_changed"])
+    target = tmp_path / "out.md"
+    assert bench("compare", *sides, "--output", target) == 0
+    (note,) = [line for line in target.read_text().splitlines() if "disturbance" in line]
+    # a card at its power limit is as it always is
+    assert note.endswith(
+        "disturbance: 0 of 5 processes of the base; 3 of 5 processes of the new side (shared, "
+        "clock changed)"
+    )
+
+
 def test_markdown_folds_what_is_unchanged_and_means_only_what_it_shows(comparison: Comparison):
     text = markdown(comparison)
     before, _, folded = text.partition("<details>")
@@ -104,7 +136,7 @@ def test_markdown_of_any_size_fits_a_comment_and_says_what_it_leaves_out(tmp_pat
     left_out = int(re.search(r"(\d+) rows are left out", text)[1])  # type: ignore[index]
     rows = [line for line in text.splitlines() if re.match(r"\| (?!cell|---)", line)]
     assert len(rows) + left_out == 4 * len(sizes)
-    assert "+50.0 %" in rows[0]
+    assert "+50.0\u00a0%" in rows[0]
 
 
 def test_junit_has_a_case_for_each_cell(comparison: Comparison, tmp_path: Path):
@@ -120,6 +152,8 @@ def test_junit_has_a_case_for_each_cell(comparison: Comparison, tmp_path: Path):
     failures = [case for case in cases if case.find("failure") is not None]
     types = {case.find("failure").get("type") for case in failures}  # type: ignore[union-attr]
     assert types == {"now_failing", "slower", "worse"}
+    # said once, or a report shows it twice
+    assert all(case.find("system-out") is None for case in failures)
 
 
 def test_junit_of_names_that_xml_does_not_allow(tmp_path: Path):

@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 from bench.cells import Cell, MeasureSettings
+from bench.measure import oom_killer
+from bench.measure.oom_killer import OomWatch
 from bench.run import executor
 from bench.run.draft import unmeasured
 from bench.run.executor import Ending, classify, run_cell, worker_environment
@@ -113,16 +115,34 @@ def test_a_signal_is_a_crash_with_its_number_and_last_words(folder):
 
 
 def test_a_kill_without_evidence_is_not_called_out_of_memory(folder, monkeypatch):
-    monkeypatch.setattr(executor, "oom_kills", lambda: 5)
+    monkeypatch.setattr(OomWatch, "evidence", lambda *_, **__: None)
     record = run(folder, "import os; os.kill(os.getpid(), 9)")
-    assert (record.status, record.signal) == ("crashed", 9)
+    assert (record.status, record.reason_code, record.signal) == ("crashed", "signal", 9)
 
 
 def test_a_kill_that_the_kernel_counts_is_out_of_memory(folder, monkeypatch):
     counts = iter([5, 6])
-    monkeypatch.setattr(executor, "oom_kills", lambda: next(counts))
+    monkeypatch.setattr(oom_killer, "oom_kills", lambda: next(counts))
     record = run(folder, "import os; os.kill(os.getpid(), 9)")
     assert (record.status, record.reason_code, record.signal) == ("out_of_memory", "killed", 9)
+    assert "count of such kills rose" in record.reason
+
+
+def test_what_a_killed_worker_had_held_is_known(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        OomWatch, "evidence", lambda *_, peak_rss_bytes: asked.append(peak_rss_bytes)
+    )
+    run(folder, "import os; held = bytearray(b'x') * 150_000_000; os.kill(os.getpid(), 9)")
+    (peak,) = asked
+    assert peak > 150_000_000
+
+
+@pytest.mark.parametrize("script", ["import time; time.sleep(60)", "raise SystemExit(3)"])
+def test_a_worker_that_was_not_killed_is_not_asked_about(folder, monkeypatch, script):
+    # Nor is one that this process killed at its deadline.
+    monkeypatch.setattr(OomWatch, "evidence", lambda *_, **__: pytest.fail("asked"))
+    assert run(folder, script, deadline_s=1.0).status in ("timeout", "crashed")
 
 
 def ending(**fields: Any) -> Ending:
@@ -131,8 +151,7 @@ def ending(**fields: Any) -> Ending:
             "returncode": -9,
             "timed_out": False,
             "duration_s": 1.0,
-            "peak_rss_bytes": 0,
-            "oom_kills": None,
+            "killed_for_memory": None,
             "output": "",
             **fields,
         }
@@ -145,10 +164,10 @@ def classified(**fields: Any) -> tuple[str, str]:
 
 
 def test_how_an_ending_without_a_record_is_classified():
-    most = int(0.9 * psutil.virtual_memory().total)
-    assert classified(peak_rss_bytes=most) == ("out_of_memory", "killed")
-    assert classified(timed_out=True, peak_rss_bytes=most) == ("timeout", "time_limit")
-    assert classified(returncode=-11, peak_rss_bytes=most) == ("crashed", "signal")
+    assert classified(killed_for_memory="it is known") == ("out_of_memory", "killed")
+    assert classified() == ("crashed", "signal")
+    assert classified(timed_out=True) == ("timeout", "time_limit")
+    assert classified(returncode=-11) == ("crashed", "signal")
     aborted = "terminate called after throwing an instance of 'std::bad_alloc'\n  what(): x\n"
     assert classified(returncode=-6, output=aborted) == ("out_of_memory", "host_allocator")
     assert classified(returncode=1, output="MemoryError\n") == ("out_of_memory", "host_allocator")
@@ -182,12 +201,19 @@ def test_waiting_takes_no_processor_time(folder, monkeypatch, pidfd):
         monkeypatch.delattr(os, "pidfd_open", raising=False)
     switches = []
 
-    def counted(*_: object) -> int:
-        # A parent that polled would be woken, and counted, again and again.
-        switches.append(psutil.Process().num_ctx_switches().voluntary)
-        return 0
+    class Counting(OomWatch):
+        """Entered and left right before and after."""
 
-    monkeypatch.setattr(executor, "oom_kills", counted)  # called right before and after
+        def __enter__(self) -> OomWatch:
+            # A parent that polled would be woken, and counted, again and again.
+            switches.append(psutil.Process().num_ctx_switches().voluntary)
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            super().__exit__(*error)
+            switches.append(psutil.Process().num_ctx_switches().voluntary)
+
+    monkeypatch.setattr(executor, "OomWatch", Counting)
     gc.collect()
     run(folder, WRITE_OK + "    import time; time.sleep(1.5); write()")
     assert switches[1] - switches[0] < 60

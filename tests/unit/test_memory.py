@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import json
 import os
@@ -10,11 +11,11 @@ import pynvml
 import pytest
 import torch
 
-from bench.measure import memory, proc
+from bench.measure import ballast, memory, proc
 from bench.measure import out_of_memory as shortage
 from bench.measure.cap import apply_cap
 from bench.measure.memory import meter_for
-from bench.measure.out_of_memory import OutOfMemory, oom_kills, out_of_memory
+from bench.measure.out_of_memory import OutOfMemory, out_of_memory
 
 ROOT = Path(__file__).parents[2]
 MIB = 2**20 / 1e6
@@ -196,6 +197,10 @@ class FakeCuda:
         self.initialised = False
         self.listed = listed
         self.fraction = None
+        self.ballast = 0
+        self.neighbours = []
+        monkeypatch.setattr(ballast, "_HELD", {})
+        monkeypatch.setattr(ballast, "_driver", lambda: self)
         fakes = {
             "is_initialized": lambda: self.initialised,
             "mem_get_info": lambda device: (self.total - self.used(), self.total),
@@ -205,7 +210,8 @@ class FakeCuda:
             "synchronize": lambda device=None: None,
             "empty_cache": lambda: None,
             "reset_peak_memory_stats": lambda device: None,
-            "get_device_properties": lambda device: SimpleNamespace(uuid="1234"),
+            "get_device_properties": lambda device: SimpleNamespace(uuid="1234", is_integrated=0),
+            "device": lambda device: contextlib.nullcontext(),
             "set_per_process_memory_fraction": self.limit,
         }
         for name, fake in fakes.items():
@@ -228,7 +234,18 @@ class FakeCuda:
         self.fraction = fraction
 
     def used(self):
-        return self.others + (self.context + self.reserved if self.initialised else 0)
+        own = self.context + self.reserved + self.ballast
+        return self.others + (own if self.initialised else 0)
+
+    def cuMemAlloc_v2(self, address, size):  # noqa: N802
+        if size.value > self.total - self.used():
+            return 2
+        self.ballast = size.value
+        return 0
+
+    def cuMemFree_v2(self, address):  # noqa: N802
+        self.ballast = 0
+        return 0
 
     def nvmlInit(self):  # noqa: N802
         pass
@@ -253,8 +270,9 @@ class FakeCuda:
         return SimpleNamespace(used=self.used(), total=self.total)
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle):  # noqa: N802
-        own = SimpleNamespace(pid=os.getpid(), usedGpuMemory=self.context + self.reserved)
-        return [own] if self.listed else []
+        used = self.context + self.reserved + self.ballast
+        own = SimpleNamespace(pid=os.getpid(), usedGpuMemory=used)
+        return [own, *self.neighbours] if self.listed else self.neighbours
 
 
 @pytest.mark.parametrize("listed", [True, False])
@@ -284,6 +302,85 @@ def test_a_cap_below_the_context_leaves_nothing(monkeypatch):
     card = FakeCuda(monkeypatch)
     apply_cap(10**8, "cuda:0")
     assert card.fraction == 0.0
+
+
+def test_a_ballast_leaves_free_what_the_small_card_would_have(monkeypatch):
+    card = FakeCuda(monkeypatch)
+    sentence = apply_cap(6_000_000_000, "cuda:0")
+    free, _ = torch.cuda.mem_get_info("cuda:0")
+    # The cap less the context and what the allocator holds; the driver gives pieces of 2 MiB.
+    assert 0 <= free - (6_000_000_000 - card.context - card.reserved) < 2**21
+    assert f"a ballast of {card.ballast / 1e6:.1f} MB leaves {free / 1e6:.1f} MB" in sentence
+    # It is outside PyTorch's limit, and no memory of the pass.
+    assert card.fraction * card.total == pytest.approx(5_600_000_000)
+    assert meter_for("cuda:0").stop()["peak_device_mb"] == 400
+    ballast.release_ballast("cuda:0")
+    assert card.ballast == 0
+    assert ballast.held_bytes("cuda:0") == 0
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_no_ballast_on_a_card_that_others_use(monkeypatch, listed):
+    card = FakeCuda(monkeypatch, listed=listed)
+    # Where no entry is this process, one is taken for it under another number.
+    card.neighbours = [SimpleNamespace(pid=-pid, usedGpuMemory=1) for pid in range(1, 4)]
+    sentence = apply_cap(6_000_000_000, "cuda:0")
+    assert f"no ballast: {3 if listed else 2} other process(es) use the card" in sentence
+    assert "allocator limited to 5600.0 MB" in sentence
+    assert card.ballast == 0
+
+
+def test_no_ballast_where_less_is_free_than_the_small_card_has(monkeypatch):
+    card = FakeCuda(monkeypatch)
+    card.others = 7 * 10**9
+    sentence = apply_cap(6_000_000_000, "cuda:0")
+    assert "no ballast: 4598.0 MB of the card are free, no more than the 5598.0 MB" in sentence
+
+
+def test_no_ballast_without_nvml_and_on_a_card_in_the_hosts_memory(monkeypatch):
+    FakeCuda(monkeypatch, nvml=False)
+    assert "no ballast: whether other processes use the card is not known" in apply_cap(
+        6_000_000_000, "cuda:0"
+    )
+    FakeCuda(monkeypatch)
+    shared = SimpleNamespace(uuid="1234", is_integrated=1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: shared)
+    assert "no ballast: the card shares its memory" in apply_cap(6_000_000_000, "cuda:0")
+
+
+def test_a_refusal_of_the_driver_is_said(monkeypatch):
+    card = FakeCuda(monkeypatch)
+    monkeypatch.setattr(card, "cuMemAlloc_v2", lambda address, size: 2, raising=False)
+    assert "no ballast: the driver refused 4" in apply_cap(6_000_000_000, "cuda:0")
+
+
+def test_a_system_that_ignores_the_limit_is_named(monkeypatch):
+    limits = []
+    resource = pytest.importorskip("resource", reason="POSIX only")
+    monkeypatch.setattr(resource, "setrlimit", lambda *limit: limits.append(limit))
+    assert apply_cap(10**9, "cpu").startswith("not enforced: this system lets a process pass")
+    assert len(limits) == 1
+
+
+@needs_data_limit
+def test_temporary_files_in_memory_are_named():
+    code = """
+import json, psutil, tempfile
+from types import SimpleNamespace
+from pathlib import Path
+import bench.measure.cap as cap
+folder = str(Path(tempfile.gettempdir()).resolve())
+sentences = []
+for kind in ("tmpfs", "ext4"):
+    mounts = [SimpleNamespace(mountpoint="/", fstype="xfs")]
+    mounts.append(SimpleNamespace(mountpoint=folder, fstype=kind))
+    psutil.disk_partitions = lambda all: mounts
+    sentences.append(cap.apply_cap(10**9, "cpu"))
+print(json.dumps([folder, *sentences]))
+"""
+    folder, in_memory, on_disc = in_a_process(code)
+    assert f"files in {folder} lie in memory and are not limited" in in_memory
+    assert "lie in memory" not in on_disc
 
 
 # -------------------------------------------------------------------------------------- meters
@@ -491,37 +588,6 @@ def test_onednns_failure_counts_only_under_a_limit(monkeypatch):
     assert out_of_memory(error) is None
     monkeypatch.setattr(shortage, "_data_limit", lambda: 10**9)
     assert out_of_memory(error).code == "host_allocator"
-
-
-# ---------------------------------------------------------------------------------- oom killer
-
-
-@pytest.fixture
-def kernel(tmp_path, monkeypatch):
-    """Empty /proc and control groups."""
-    monkeypatch.setattr(proc, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(shortage, "_CGROUPS", tmp_path / "cgroup")
-    (tmp_path / "proc" / "self").mkdir(parents=True)
-    (tmp_path / "cgroup" / "jobs").mkdir(parents=True)
-    return tmp_path
-
-
-def test_the_machines_kills_are_counted(kernel):
-    (kernel / "proc" / "vmstat").write_text("oom_kill_other 9\noom_kill 3\nnr_free 1\n")
-    assert oom_kills() == 3
-
-
-def test_the_control_groups_own_count_comes_first(kernel):
-    (kernel / "proc" / "vmstat").write_text("oom_kill 3\n")
-    (kernel / "proc" / "self" / "cgroup").write_text("0::/jobs\n")
-    assert oom_kills() == 3
-    events = kernel / "cgroup" / "jobs" / "memory.events"
-    events.write_text("low 0\noom 1\noom_kill 1\noom_group_kill 0\n")
-    assert oom_kills() == 1
-
-
-def test_a_system_that_does_not_count_says_none(kernel):
-    assert oom_kills() is None
 
 
 # ----------------------------------------------------------------------------------------- gpu

@@ -150,6 +150,19 @@ def test_summary_counts_statuses():
     assert summary([]) == "no cells"
 
 
+def test_cells_that_were_measured_under_disturbance_are_named_and_counted():
+    calm = make_record(conditions=[], latency_ms=0.5)
+    shared = make_record(conditions=["shared"], latency_ms=0.5)
+    hot = make_record(conditions=["throttled", "power_capped", "shared"], latency_ms=0.5)
+    assert outcome(hot) == "0.5 ms, throttled, shared"
+    assert outcome(calm) == "0.5 ms"
+    assert (
+        summary(iter([calm, shared, hot]))
+        == "3 ok; 2 measured under disturbance: 2 shared, 1 throttled"
+    )
+    assert summary([calm]) == "1 ok"
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

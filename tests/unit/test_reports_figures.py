@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,10 +88,12 @@ def odd_figures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return written(RUNS["odd names"][0], tmp_path_factory.mktemp("odd"))
 
 
-def check(paths: list[Path], expected: str) -> None:
+def check(
+    paths: list[Path], expected: str, suffixes: tuple[str, ...] = ("png", "pdf", "svg")
+) -> None:
     names = expected.split()
     assert [path.name for path in paths] == [
-        f"{figure}.{suffix}" for figure in names for suffix in ("png", "pdf", "svg")
+        f"{figure}.{suffix}" for figure in names for suffix in suffixes
     ]
     assert names == [figure for figure in CAPTIONS if figure in names]
     widths = {Image.open(path).width / 300 for path in paths if path.suffix == ".png"}
@@ -100,10 +103,14 @@ def check(paths: list[Path], expected: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name != "odd names"])
-def test_a_run_has_the_figures_it_has_something_for(name: str, tmp_path: Path) -> None:
+def test_a_run_has_the_figures_it_has_something_for(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # in all formats where names are odd; here they would only take time
+    monkeypatch.setattr("reports.style.FORMATS", ("png",))
     records, expected = RUNS[name]
     paths = written(records, tmp_path)
-    check(paths, expected)
+    check(paths, expected, ("png",))
     assert sorted(paths) == sorted((tmp_path / "figures").iterdir())
 
 
@@ -220,3 +227,17 @@ def test_a_shortened_name_keeps_both_ends(text: str, width: int) -> None:
         assert text.startswith(begun)
         assert text.endswith(short.rpartition("…")[2])
         assert len(begun) + len(ended) + 1 == width or "…" in text
+
+
+def test_the_users_matplotlib_settings_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reports.style.FORMATS", ("svg",))
+    results = read_results(frame(RUNS["one record"][0]))
+    plain, changed = tmp_path / "a", tmp_path / "b"
+    write_figures(results, plain)
+    with mpl.rc_context({"font.size": 30, "lines.linewidth": 9, "axes.grid": True}):
+        write_figures(results, changed)
+        assert mpl.rcParams["font.size"] == 30
+    for path in sorted((plain / "figures").iterdir()):
+        assert path.read_bytes() == (changed / "figures" / path.name).read_bytes(), path.name

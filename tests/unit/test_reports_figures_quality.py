@@ -12,13 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
-from reports_data import SIZES, frame, performance, pictures, quality
+from reports_data import SIZES, cpu_run, cuda_run, frame, performance, pictures, quality
 
 from reports.bootstrap import mean_interval, ratio_interval
 from reports.layer_figure import layer_figure
 from reports.picture_files import LEAST, MOST, detail, read_picture
 from reports.picture_grid import MOST_MODELS, picture_figure
 from reports.quality_figure import quality_figure
+from reports.quality_points import no_quality, pareto, trained_points
 from reports.reading import read_results
 from reports.run_ratios import ratio_table, run_ratio_figure
 from reports.style import paper_style
@@ -48,6 +49,12 @@ def words(figure: Figure) -> str:
     return " ".join(" ".join(t.get_text() for t in figure.findobj(Text)).split())
 
 
+def texts(figure: Any) -> list[str]:
+    """Every visible text of a figure."""
+    figure.draw_without_rendering()
+    return [t.get_text() for t in figure.findobj(Text) if t.get_visible() and t.get_text()]
+
+
 def front(axes: Axes) -> list[tuple[float, float]]:
     (line,) = [one for one in axes.lines if one.get_drawstyle() == "steps-post"]
     return list(zip(*(np.asarray(line.get_data()).tolist()), strict=True))
@@ -61,7 +68,7 @@ def test_the_front_of_a_metric_to_be_high_lies_above_the_rest() -> None:
         record = made(model) | {"ssim": score, "psnr_teacher": math.inf}
         records.append(record | {"style_loss": None, "content_loss": None})
     latency, memory = drawn(quality_figure, records).axes
-    assert latency.get_ylabel() == "SSIM to content\n(higher is better)"
+    assert latency.get_ylabel() == "SSIM\n(higher is better)"
     seconds = {r["model"]: r["latency_ms"] / 1000 for r in records if r["kind"] == "performance"}
     start, *corners, end = front(latency)
     assert corners == [
@@ -275,3 +282,64 @@ def test_more_models_than_fit_are_counted(tmp_path: Path) -> None:
 def test_pictures_that_are_not_there_make_no_figure(tmp_path: Path) -> None:
     with paper_style():
         assert picture_figure(read_results(frame([made("wct-vgg16-16x")])), tmp_path) is None
+
+
+def test_pareto_front_is_what_nothing_beats() -> None:
+    points = [(1.0, 5.0), (2.0, 3.0), (2.0, 4.0), (3.0, 3.0), (4.0, 1.0), (5.0, 2.0)]
+    assert pareto(points) == [(1.0, 5.0), (2.0, 3.0), (4.0, 1.0)]
+
+
+def test_quality_is_set_against_the_cost_of_the_same_settings() -> None:
+    points = trained_points(read_results(frame(cuda_run())))
+    assert {(p.quality.model, p.record.precision) for p in points} == {
+        (model, precision)
+        for model in ("wct-vgg16-1x", "wct-vgg16-16x", "adain-vgg16-16x")
+        for precision in ("fp32", "fp16")
+    }
+    for point in points:
+        assert point.cost is not None
+        assert (point.cost.execution, point.cost.precision) == ("whole", point.record.precision)
+        assert point.cost.width == 3840
+    random = [record for record in cpu_run() if record["weights"] == "random"]
+    assert trained_points(read_results(frame(random))) == []
+
+
+def test_no_quality_gives_the_reason() -> None:
+    size = SIZES["512x512"]
+    failed = [
+        performance("wct-vgg16-1x", size),
+        quality("wct-vgg16-1x", status="crashed", reason="R"),
+    ]
+    assert no_quality(read_results(frame(failed))).endswith("no quality cell was measured (R).")
+
+
+def test_picture_figure_shows_pairs_and_names_what_it_lacks(tmp_path: Path) -> None:
+    run = [r for r in cpu_run() if r["kind"] == "quality"]
+    pictures(tmp_path, run)
+    (tmp_path / "images/adain-vgg16-16x-fp32-1.png").unlink()
+    (tmp_path / "images/wct-vgg16-1x-fp32-0.png").write_bytes(b"not a picture")
+    with paper_style():
+        figure = picture_figure(read_results(frame(run)), tmp_path)
+        words = " ".join(texts(figure)).replace("\n", " ")
+    assert "content photo-0.jpg" in words
+    assert "style painting-1.jpg" in words
+    assert words.count("cannot be read") == 2
+    assert "Random weights: no picture of adain-vgg16-4x and wct-vgg16-4x." in words
+    # two pairs of six pictures, two unreadable, each with its close-up
+    assert sum(len(axes.images) for axes in figure.axes) == 2 * (12 - 2)
+
+
+def test_close_up_is_pixel_for_pixel_where_the_detail_is(tmp_path: Path) -> None:
+    run = [quality("wct-vgg16-1x", pairs=1)]
+    pictures(tmp_path, run)
+    flat = Image.new("RGB", (800, 600), "grey")
+    noise = Image.effect_noise((150, 150), 90).convert("RGB")
+    flat.paste(noise, (500, 300))
+    flat.save(tmp_path / "images/content-0.png")
+    with paper_style():
+        figure = picture_figure(read_results(frame(run)), tmp_path)
+    close = figure.axes[1].images[0].get_array()
+    assert close is not None
+    assert close.shape == (150, 150, 3)
+    # the noise of the content, unscaled
+    assert (np.asarray(close) == np.asarray(noise)).all()

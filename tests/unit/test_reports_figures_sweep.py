@@ -31,6 +31,12 @@ def words(figure: Figure) -> str:
     return " ".join(" ".join(t.get_text() for t in figure.findobj(Text)).split())
 
 
+def texts(figure: Any) -> list[str]:
+    """Every visible text of a figure."""
+    figure.draw_without_rendering()
+    return [t.get_text() for t in figure.findobj(Text) if t.get_visible() and t.get_text()]
+
+
 def horizontals(axes: Axes) -> list[float]:
     """Heights of the lines from edge to edge."""
     lines = [line for line in axes.lines if list(line.get_xdata()) == [0, 1]]
@@ -61,6 +67,21 @@ def test_the_cap_and_the_cards_within_the_axis_are_labelled_lines() -> None:
     small = [performance("adain-vgg16-16x", SIZES["512x512"], memory_cap_mb=None)]
     assert horizontals(drawn(memory_figure, small).axes[0]) == []
     assert "cap" not in words(drawn(memory_figure, small))
+
+
+def test_no_run_is_drawn_as_the_cap_is() -> None:
+    axes = drawn(memory_figure, cuda_run()).axes[0]
+    (cap,) = [
+        line
+        for line in axes.lines
+        if list(line.get_xdata()) == [0, 1] and line.get_ydata()[0] == 12
+    ]
+    others = [line for line in axes.lines if len(line.get_xdata()) > 2]
+    # ticks along it, and none of the dashes that tell settings apart
+    assert cap.get_path_effects()
+    assert cap.get_linestyle() == "-"
+    assert others
+    assert not any(line.get_path_effects() for line in others)
 
 
 def test_a_card_that_a_cap_would_hide_is_left_out() -> None:
@@ -208,3 +229,58 @@ def test_settings_without_a_reference_are_not_compared() -> None:
     assert settings_figure(results) is None
     elsewhere = [r | {"device": "cuda:1", "id": f"{r['id']}x"} for r in settings_run()[:6]]
     assert settings_pairs(read_results(frame([*without, *elsewhere]))) == []
+
+
+def test_memory_axis_names_the_counter_and_the_cap() -> None:
+    with paper_style():
+        cpu = texts(memory_figure(read_results(frame(cpu_run()))))
+        cuda = texts(memory_figure(read_results(frame(cuda_run()))))
+    assert any("peak_rss_growth_mb" in text for text in cpu)
+    assert any("peak_allocated_mb" in text for text in cuda)
+    assert "memory cap 12 GB" in cpu
+    assert {"out of memory", "skipped", "adain-vgg16-4x †"} <= set(cpu)
+    assert {"fp32", "fp16", "whole", "strips"} <= set(cuda)
+
+
+def test_latency_figure_keeps_predictions_apart_from_measurements() -> None:
+    ends = ("out_of_memory", "timeout", "crashed", "unsupported", "skipped", "predicted")
+    lost = [
+        performance("wct-vgg16-1x", size, status=status, weights=None, estimate_s=500.0)
+        for size, status in zip(SIZES.values(), ends, strict=True)
+    ]
+    with paper_style():
+        figure = latency_figure(read_results(frame(lost)))
+        words = texts(figure)
+        assert "extrapolated, not measured" in words
+        assert "no latency was measured" in words
+        dotted = [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert [list(line.get_ydata()) for line in dotted] == [[500.0, 500.0]]
+    with paper_style():
+        assert "measured once (hollow)" in texts(latency_figure(read_results(frame(cpu_run()))))
+
+
+def test_error_bars_span_the_interval() -> None:
+    one = performance("wct-vgg16-16x", SIZES["1MP"])
+    with paper_style():
+        axes = latency_figure(read_results(frame([one]))).axes[0]
+    (bar,) = [c.get_segments()[0] for c in axes.collections]
+    assert [y for _, y in bar] == pytest.approx(
+        [one["latency_ci_low_ms"] / 1000, one["latency_ci_high_ms"] / 1000]
+    )
+
+
+@pytest.mark.parametrize("make", [memory_figure, latency_figure])
+@pytest.mark.parametrize("records", [cpu_run(), cuda_run()], ids=["cpu", "cuda"])
+def test_legends_stay_inside_and_clear_of_the_axes(make: Any, records: Any) -> None:
+    with paper_style():
+        figure = make(read_results(frame(records)))
+        figure.draw_without_rendering()
+        boxes = [legend.get_window_extent() for legend in figure.legends]
+        axes = [one.get_tightbbox() for one in figure.axes]
+    assert boxes
+    for index, box in enumerate(boxes):
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.y0 >= -1
+        assert not any(box.y1 > one.y0 + 1 for one in axes)
+        assert all(box.y0 >= other.y1 - 1 for other in boxes[index + 1 :])

@@ -82,7 +82,7 @@ def proxy_command(*arguments: str) -> int:
 @pytest.fixture(autouse=True)
 def no_other_figures(monkeypatch):
     """Reports without the figures that are not about preferences: they take seconds to draw."""
-    monkeypatch.setattr("reports.report.write_figures", lambda results, run_dir: [])
+    monkeypatch.setattr("reports.report.write_figures", lambda results, run_dir, **options: [])
 
 
 TWO = (cell("wct-vgg16-1x"), cell("wct-vgg16-16x", 3.0, 2.0))
@@ -151,7 +151,7 @@ def test_settings_of_one_model_are_methods_of_their_own():
     assert known.methods == [
         f"adain-vgg16-16x ({precision}, alpha {alpha})"
         for precision in ("fp16", "fp32")
-        for alpha in ("0.500", "1.00")
+        for alpha in ("0.5", "1")
     ]
 
 
@@ -229,6 +229,17 @@ def test_the_order_of_the_records_changes_nothing(tmp_path):
         report(tmp_path / name, list(records))
     for name in sorted(TABLES | FIGURES):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+def test_a_proxy_that_a_run_has_no_longer_is_removed_and_nothing_else(tmp_path):
+    report(tmp_path, list(TWO))
+    kept = [tmp_path / "figures" / name for name in ("preference.png", "preference_proxy.txt")]
+    for path in kept:
+        path.write_text("of somebody else")
+    names, _ = report(tmp_path, [TWO[0]])
+    assert not names & (TABLES | FIGURES)
+    assert not [name for name in sorted(TABLES | FIGURES) if (tmp_path / name).exists()]
+    assert all(path.is_file() for path in kept)
 
 
 # ---------------------------------------------------------------------------------------- terminal

@@ -277,7 +277,7 @@ def test_three_runs_have_a_column_each(tmp_path: Path) -> None:
 def test_what_was_mixed_on_request_is_said_in_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reports.report.write_figures", lambda results, run_dir: [])
+    monkeypatch.setattr("reports.report.write_figures", lambda results, run_dir, **_: [])
     both = [run("a"), run("b", EPYC, SCENARIO | {"memory_cap": ["4GB"]})]
     found = overlay(both, tmp_path, allow_mixed=True)
     write_report(

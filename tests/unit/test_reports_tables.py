@@ -17,8 +17,9 @@ from reports_data import quality as quality_cell
 from reports.latex import snippet
 from reports.model_table import model_table
 from reports.parquet import parquet
-from reports.quality_table import half_width, quality_table
+from reports.quality_table import quality_table
 from reports.reading import read_results
+from reports.spread import half_width
 from reports.summary import findings
 from reports.sweep_table import pairs_table, records_table, sweep_table
 from reports.table import Mark, Rank, Table
@@ -214,7 +215,7 @@ def test_a_setting_that_follows_the_size_makes_no_new_series() -> None:
         for alpha in (0.6, 1.0)
     ]
     labels = [one.label for one in read_results(frame(both)).performance]
-    assert labels == ["wct-vgg16-16x (alpha 0.600)", "wct-vgg16-16x (alpha 1.00)"]
+    assert labels == ["wct-vgg16-16x (alpha 0.6)", "wct-vgg16-16x (alpha 1)"]
 
 
 PAPER = (3000, 3000)

@@ -12,6 +12,7 @@ from reports.text import (
     markdown,
     number,
     plus_minus,
+    seconds,
     short_names,
     uncertain,
 )
@@ -87,8 +88,14 @@ def test_a_prediction_has_no_digits_that_it_cannot_know() -> None:
 
 
 def test_gigabytes_have_no_idle_zeros() -> None:
-    assert [gigabytes(mb) for mb in (12_000, 100_000, 500, 10_240)] == [
-        *("12 GB", "100 GB", "0.5 GB", "10.2 GB")
+    assert [gigabytes(mb) for mb in (12_000, 100_000, 500, 10_240, 100, 99.94, 24.81)] == [
+        *("12 GB", "100 GB", "0.5 GB", "10.2 GB", "0.1 GB", "99.9 MB", "24.8 MB")
+    ]
+
+
+def test_times_are_in_the_unit_that_reads_well() -> None:
+    assert [seconds(ms) for ms in (18.34, 999.0, 1000.0, 62_000.0)] == [
+        *("18.3 ms", "999 ms", "1.00 s", "62.0 s")
     ]
 
 

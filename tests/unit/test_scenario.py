@@ -135,6 +135,9 @@ MALFORMED: list[tuple[str, str, int, str]] = [
     ("precision: [[fp32]]", "precision[0]", 4, "a list is not allowed"),
     # across keys
     ("measure:\n  min_repeats: 9\n  max_repeats: 8", "measure.min_repeats", 5, "max_repeats"),
+    ("measure:\n  energy: of", "measure.energy", 5, "did you mean 'off'?"),
+    ("measure:\n  energy: true", "measure.energy", 5, "allowed: auto, off"),
+    ("measure:\n  retry_disturbed: -1", "measure.retry_disturbed", 5, "0 to 100"),
     ("measure:\n  max_repeats: 5", "measure.min_repeats", 4, "6 is more than max_repeats"),
     ("exclude:\n- {}", "exclude[0]", 5, "at least one of model"),
     ("exclude:\n- {model: wct-vgg16-61x}", "exclude[0].model", 5, "did you mean 'wct-vgg16-16x'?"),
@@ -280,6 +283,16 @@ def test_everything_wrong_is_told_at_once_in_the_order_of_the_file(folder: Path)
     ]
 
 
+@pytest.mark.parametrize("written", ["off", "'off'", "false"])
+def test_energy_is_switched_off_in_any_spelling_of_yaml(folder: Path, written: str) -> None:
+    scenario = load_scenario(write(folder, BASE + f"measure: {{energy: {written}}}\n"))
+    assert scenario.measure.energy == "off"
+    again = load_scenario(write(folder, scenario.resolved_yaml()))
+    assert again == scenario
+    (cell, *_) = again.cells("cpu", weights_digest=str, code_version="1")
+    assert (cell.measure.energy, cell.measure.retry_disturbed) == ("off", 0)
+
+
 def test_a_flood_of_problems_ends_with_their_number(folder: Path) -> None:
     found = problems(write(folder, BASE + f"alpha: [{', '.join(map(str, range(2, 1002)))}]\n"))
     assert found[-1] == "x.yaml: and 900 more problems"
@@ -378,6 +391,8 @@ def test_defaults(folder: Path) -> None:
             "target_ci": "2%",
             "processes": 1,
             "cell_time_limit": "2min",
+            "energy": "auto",
+            "retry_disturbed": 0,
         },
         "quality": None,
         "run_time_limit": None,

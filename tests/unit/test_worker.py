@@ -121,6 +121,92 @@ def test_warm_up_gives_way_when_time_is_short(use, tmp_path):
     assert len(stylizer.calls) == 1 + record.warmup + record.repeats + 1
 
 
+class FakeMeter:
+    """Counts the passes that its energy was taken from."""
+
+    def __init__(self, needs_s: float = 0.0) -> None:
+        self.needed = needs_s
+        self.closed = 0
+
+    def needs_s(self, pass_s: float) -> float:
+        return self.needed
+
+    def measure(self, run: Any, *, synchronise: Any, **given: float) -> dict[str, Any]:
+        self.given = given
+        run()
+        synchronise()
+        return {"energy_j_per_image": 3.0, "energy_source": "rapl"}
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_energy_is_measured_last_and_its_counter_let_go(use, tmp_path, monkeypatch):
+    stylizer, energy = use(FakeStylizer(pass_s=0.001)), FakeMeter()
+    monkeypatch.setattr(performance, "energy_meter", lambda *_: energy)
+    record = measure_cell(make_cell(), tmp_path)
+    assert (record.status, record.energy_j_per_image) == ("ok", 3.0)
+    assert len(stylizer.calls) == 1 + 2 + 3 + 1 + 1
+    assert energy.given["pass_s"] == pytest.approx(record.latency_ms / 1e3)
+    assert energy.given["megapixels"] == record.megapixels
+    assert 0 < energy.given["left_s"] < 60
+    assert energy.closed == 1
+    assert record.energy_conditions is not None
+    assert "clock_changed" not in record.energy_conditions
+
+
+@pytest.mark.parametrize(("needs_s", "kept_s"), [(0, 0), (800, 800), (1200, 0)])
+def test_time_is_kept_for_the_energy_if_it_is_at_most_a_third(
+    use, tmp_path, monkeypatch, needs_s, kept_s
+):
+    use(FakeStylizer())
+    budgets: list[float] = []
+
+    def take(*_: Any, budget_s: Any, **__: Any) -> None:
+        budgets.append(budget_s())
+        raise MemoryError
+
+    monkeypatch.setattr(performance, "energy_meter", lambda *_: FakeMeter(needs_s))
+    monkeypatch.setattr(performance, "time_watched", take)
+    measure_cell(make_cell(limit_s=3000), tmp_path)
+    assert budgets == [pytest.approx(3000 - kept_s, abs=100)]
+
+
+def test_the_counter_is_let_go_when_a_pass_fails(use, tmp_path, monkeypatch):
+    stylizer, energy = use(FakeStylizer()), FakeMeter()
+
+    def fail(*_: Any, **__: Any) -> None:
+        stylizer._failure = MemoryError()
+        stylizer.stylize(torch.zeros(1), "code", 1.0)
+
+    monkeypatch.setattr(performance, "energy_meter", lambda *_: energy)
+    monkeypatch.setattr(performance, "time_watched", fail)
+    assert measure_cell(make_cell(), tmp_path).status == "out_of_memory"
+    assert energy.closed == 1
+
+
+def test_a_record_says_what_it_was_measured_under(use, tmp_path):
+    use(FakeStylizer(pass_s=0.001))
+    cell = make_cell()
+    cell = cell.model_copy(update={"measure": cell.measure.model_copy(update={"energy": "off"})})
+    record = measure_cell(cell, tmp_path)
+    assert record.energy_reason == "switched off by the scenario (measure.energy: off)"
+    assert record.conditions is not None
+    assert record.attempts == 1
+    assert record.watched_s >= 0.005
+    assert record.cudnn_benchmark is None
+    assert record.energy_conditions is None
+
+
+def test_a_cell_that_is_measured_once_was_watched_too(use, tmp_path):
+    use(FakeStylizer(pass_s=0.05))
+    record = measure_cell(make_cell(limit_s=0.06), tmp_path)
+    assert record.reason_code == "measured_once"
+    assert record.conditions is not None
+    assert record.watched_s >= 0.05
+    assert "no second pass" in record.energy_reason
+
+
 def test_running_out_of_memory_is_a_result(use, tmp_path):
     use(
         FakeStylizer(

@@ -93,6 +93,8 @@ function compare() {
     return button;
   }
 
+  const short = (value) => (typeof value === "number" ? Number(value.toPrecision(4)) : value);
+
   // What was measured on this pair, of the results that are shown, the better one marked.
   function metricsTable() {
     const shown = [...new Set([state.left, state.right])].map((place) => layers()[place])
@@ -104,9 +106,9 @@ function compare() {
     const rows = names.map((name) => {
       const values = shown.map((one) => one.metrics[name]);
       const best = bestOf(name, values);
-      return make("tr", {}, make("th", { scope: "row" }, name), ...shown.map((one, number) => make(
+      return make("tr", {}, make("th", { scope: "row", title: name }, data.names[name] ?? name), ...shown.map((one, number) => make(
         "td", { class: `number${best === number ? " best" : ""}`, "data-r": one.records },
-        values[number] === undefined ? "–" : written(values[number]))));
+        values[number] === undefined ? "–" : written(short(values[number])))));
     });
     return [make("div", { class: "grid" }, make(
       "table", {}, make("caption", {}, `Measured on ${data.pairs[state.pair].title}`),

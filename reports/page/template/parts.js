@@ -14,7 +14,7 @@ function make(tag, attributes = {}, ...children) {
 const digits = new Intl.NumberFormat("en-GB", { maximumSignificantDigits: 6 });
 function written(value) {
   if (typeof value !== "number") return String(value);
-  if (value !== 0 && Math.abs(value) < 1e-4) return value.toExponential(4);
+  if (value !== 0 && Math.abs(value) < 1e-3) return Number(value.toPrecision(6)).toExponential();
   return digits.format(value);
 }
 

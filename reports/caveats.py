@@ -1,0 +1,70 @@
+"""What a run could not measure, and with what care its numbers are to be read: Markdown."""
+
+from collections import Counter
+
+from bench.measure.conditions import disturbances
+from bench.record import Record
+from reports.results import STATUS_WORDS, Results
+from reports.text import count, listing, markdown
+from reports.words import message, message_of_it
+
+
+def failures(results: Results) -> list[str]:
+    """One sentence a status and kind, with the models and the commonest messages."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for status in STATUS_WORDS:
+        for record in results.records:
+            if record.status == status != "ok":
+                groups.setdefault((status, record.kind), []).append(record)
+    sentences = []
+    for (status, kind), records in groups.items():
+        models = dict.fromkeys(results.models[record.model] for record in records)
+        say = message if len(models) == 1 else message_of_it
+        reasons = Counter(say(record) for record in records)
+        first, times = reasons.most_common(1)[0]
+        example = markdown(first).rstrip(".")
+        sentences.append(
+            f"{STATUS_WORDS[status].capitalize()}: {count(len(records), f'{kind} record')} of "
+            f"{listing([markdown(name) for name in models])} "
+            f"({'' if times == len(records) else 'for example: '}{example})."
+        )
+    return sentences
+
+
+def caveats(results: Results) -> list[str]:
+    """What a reader must know before taking the numbers for more than they are."""
+    sentences = []
+    if names := results.random_models:
+        sentences.append(
+            f"{listing([markdown(name) for name in names])}: random weights. Speed and memory are "
+            "those of the network; pictures and quality would mean nothing and are left out."
+        )
+    cells = [cell for one in results.performance for cell in one.cells]
+    once = sum(cell.repeats == 1 for cell in cells if cell.status == "ok")
+    if once:
+        sentences.append(
+            f"{count(once, 'cell was', 'cells were')} measured once, so without an interval."
+        )
+    unsure = sum(
+        cell.converged is False and cell.repeats != 1 for cell in cells if cell.status == "ok"
+    )
+    if unsure:
+        sentences.append(
+            f"{count(unsure, 'cell')} met a limit before the interval reached its target."
+        )
+    disturbed = [found for cell in cells if (found := disturbances(cell.conditions))]
+    if disturbed:
+        labels = Counter(label for found in disturbed for label in found)
+        named = listing([f"{n} {label.replace('_', ' ')}" for label, n in labels.most_common()])
+        sentences.append(
+            f"{count(len(disturbed), 'cell was', 'cells were')} measured under disturbance "
+            f"({named}): their times may say more about it than about the model."
+        )
+    predicted = sum(
+        cell.estimate_s is not None for cell in cells if cell.status in ("skipped", "predicted")
+    )
+    if predicted:
+        sentences.append(
+            f"{count(predicted, 'latency is', 'latencies are')} extrapolated, not measured."
+        )
+    return sentences

@@ -1,0 +1,154 @@
+"""The pytest plugin and pytest-benchmark's files with real processes, of callables that are cheap.
+
+What is looked for is far larger than the noise of a busy machine.
+"""
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+# What pytest's own runs in this process would load must be there already: they forget what they
+# loaded, and PyTorch cannot be loaded twice.
+import bench.measure.memory
+import bench.pytest_plugin.session  # noqa: F401
+from bench.cli import app
+from bench.measure.proc import status_bytes
+from distill.command_line import run_app
+
+pytest_plugins = "pytester"
+
+PLUGIN = "bench.pytest_plugin"
+REGISTERED = any(entry.value == PLUGIN for entry in entry_points(group="pytest11"))
+# Without hypothesis, which takes a second to load.
+OPTIONS = (*(() if REGISTERED else ("-p", PLUGIN)), "-p", "no:hypothesispytest")
+OPTIONS += ("-W", "ignore::pytest.PytestAssertRewriteWarning", "--performance-time=200ms")
+
+needs_peaks = pytest.mark.skipif(
+    status_bytes("VmHWM") is None, reason="this system does not tell a call's peak memory"
+)
+
+
+@needs_peaks
+def test_growth_and_slowdown_are_found_and_the_same_code_passes(pytester: pytest.Pytester):
+    pytester.makeconftest(
+        """
+        import pytest
+
+        def pytest_addoption(parser):
+            parser.addoption("--factor", type=float, default=1.0)
+            parser.addoption("--grow", type=int, default=0)
+
+        @pytest.fixture
+        def work(request):
+            import time
+            factor, grow = (request.config.getoption(name) for name in ("factor", "grow"))
+            def run():
+                data = bytearray(grow * 10**6)
+                time.sleep(0.01 * factor)
+            return run
+        """
+    )
+    pytester.makepyfile(
+        test_it="""
+        import pytest
+
+        def test_other(performance):
+            raise AssertionError("is not to be run")
+
+        @pytest.mark.parametrize("size", ["a b", "c::d"])
+        def test_work(performance, work, size):
+            performance.check(work, name="work", max_slowdown="100%")
+        """
+    )
+
+    def run(*options: str, processes: int) -> pytest.RunResult:
+        chosen = ("-k", "c::d", f"--performance-processes={processes}")
+        return pytester.runpytest_inprocess(*OPTIONS, *chosen, *options)
+
+    run("--performance-save=base.json", processes=2).assert_outcomes(passed=1, deselected=2)
+    base = pytester.path / "base.json"
+    content = json.loads(base.read_bytes())
+    (entry,) = content["benchmarks"]
+    assert entry["fullname"] == "test_it.py::test_work[c::d]::work"
+    assert entry["stats"]["median"] >= 0.01
+    assert len(entry["processes"]) == 2
+
+    same = run("--performance-baseline=base.json", processes=1)
+    same.assert_outcomes(passed=1, deselected=2, warnings=1)  # too few to tell of times
+    same.stdout.fnmatch_lines(["  latency *at least 4 a side are needed*"])
+
+    entry["processes"] *= 2
+    base.write_text(json.dumps(content))
+    worse = run("--performance-baseline=base.json", "--factor=3", "--grow", "50", processes=4)
+    worse.assert_outcomes(failed=1, deselected=2)
+    worse.stdout.fnmatch_lines(
+        ["  latency *: the limit is 100 %", "  peak memory (RSS growth) *: the limit is *"]
+    )
+
+
+def test_a_measuring_process_that_fails_fails_the_test_and_shows_why(pytester: pytest.Pytester):
+    pytester.makepyfile(
+        test_it=f"""
+        import os, signal
+        from {PLUGIN}.child import VARIABLE
+
+        def test_raises(performance):
+            performance.check(lambda: 1 / 0)
+
+        def test_dies(performance):
+            performance.check(lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+        def test_goes_elsewhere(performance):
+            if VARIABLE not in os.environ:
+                performance.check(int)
+        """
+    )
+    result = pytester.runpytest_inprocess(
+        *OPTIONS, "--performance-save=base.json", "--performance-processes=1"
+    )
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "test_it.py::test_raises: measuring process 1 of 1 ended with exit code 1",
+            "*ZeroDivisionError*",
+            "test_it.py::test_dies: measuring process 1 of 1 was killed by SIGKILL",
+            "test_it.py::test_goes_elsewhere: measuring process 1 of 1 did not come to this check",
+        ]
+    )
+    assert not (pytester.path / "base.json").exists()
+
+
+@needs_peaks
+def test_benchmarks_with_their_memory_are_sides_of_a_comparison(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+):
+    """The fixture of tests/performance, pytest-benchmark and `bench compare`, end to end."""
+    conftest = Path(__file__).parents[1] / "performance/conftest.py"
+    pytester.makeconftest(conftest.read_text())
+    pytester.makepyfile(
+        """
+        import os
+
+        def test_it(metered):
+            metered(lambda: bytearray(int(os.environ["MB"]) * 10**6))
+        """
+    )
+    monkeypatch.setenv("ULTRASTYLE_BENCH_DEVICE", "cpu")
+
+    def side(name: str, megabytes: int) -> str:
+        monkeypatch.setenv("MB", str(megabytes))
+        folder = pytester.mkdir(name)
+        for repeat in range(2):
+            file = f"--benchmark-json={folder / f'{repeat}.json'}"
+            options = ("-p", "no:hypothesispytest", "--benchmark-max-time=0.1", file)
+            pytester.runpytest_inprocess(*options).assert_outcomes(passed=1)
+        return str(folder)
+
+    def compare(*sides: str) -> int:
+        return run_app(app, "bench", ["compare", *sides, "--metric", "peak_rss_growth_mb"])
+
+    base = side("base", 50)
+    assert compare(base, side("same", 50)) == 0
+    assert compare(base, side("grown", 55)) == 1
