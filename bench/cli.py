@@ -13,6 +13,7 @@ from bench.cli_compare import compare
 from bench.cli_max_resolution import max_resolution, search_largest
 from bench.cli_plan import plan
 from bench.cli_report import report, write_run_report
+from bench.cli_roofline import roofline
 from bench.cli_study import study_app
 from bench.errors import UserError
 from distill.command_line import console, run_app
@@ -37,6 +38,7 @@ app.command()(ab)
 app.command()(report)
 app.command()(plan)
 app.command("max-resolution")(max_resolution)
+app.command()(roofline)
 
 # Commands import what they need when they run: `bench --help` and bad input need no PyTorch.
 

@@ -68,9 +68,9 @@ def max_resolution(
     ratio = _aspect(aspect)
     if not 0.001 <= max_megapixels <= 1e6:
         raise UserError(f"--max-megapixels: must be 0.001 to 1000000, got {max_megapixels:g}")
-    deadline_s = _read("--time-limit", read_seconds, time_limit)
+    deadline_s = read_option("--time-limit", read_seconds, time_limit)
     place = resolve_device(device)
-    cap = None if memory_cap is None else _read("--memory-cap", read_bytes, memory_cap)
+    cap = None if memory_cap is None else read_option("--memory-cap", read_bytes, memory_cap)
     room = _room(place) if cap is None else cap
     if cap is None and place == "cpu":
         # Without one the machine's memory would be, and the kernel would end something.
@@ -108,7 +108,8 @@ def search_largest(run_dir: Path, *, quiet: bool) -> None:
     print(f"{run_dir / FILE}: the largest image of {known} of {len(answers)} settings was found")
 
 
-def _read(option: str, read: Callable[[object], Value], text: object) -> Value:
+def read_option(option: str, read: Callable[[object], Value], text: object) -> Value:
+    """The value of an option, or a ``UserError`` that names it."""
     try:
         return read(text)
     except ValueError as error:
@@ -138,9 +139,9 @@ def _scenario(
             "name": "max-resolution",
             "device": device,
             "memory_cap": None if cap is None else format_bytes(cap),
-            "models": [_read("--model", lambda text: read_model(text, Path.cwd()), model)],
-            "execution": _read("--execution", read_choice(EXECUTIONS), execution),
-            "precision": _read("--precision", read_choice(PRECISIONS), precision),
+            "models": [read_option("--model", lambda text: read_model(text, Path.cwd()), model)],
+            "execution": read_option("--execution", read_choice(EXECUTIONS), execution),
+            "precision": read_option("--precision", read_choice(PRECISIONS), precision),
             "resolutions": ["512x512"],
         }
     )

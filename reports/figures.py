@@ -5,10 +5,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from bench.roofline import read_roofline
 from reports.layer_figure import layer_figure
 from reports.picture_grid import picture_figure
 from reports.quality_figure import quality_figure
 from reports.results import Results
+from reports.roofline_figure import roofline_figure
 from reports.run_ratios import run_ratio_figure
 from reports.settings_figure import settings_figure
 from reports.style import FORMATS, paper_style, save
@@ -24,11 +26,17 @@ _DRAW: Mapping[str, Callable[[Results], Figure | None]] = {
     "ratio": run_ratio_figure,
     "layers": layer_figure,
 }
+_FROM_FOLDER: Mapping[str, Callable[[Results, Path], Figure | None]] = {
+    "roofline": lambda results, run_dir: roofline_figure(read_roofline(run_dir)),
+    "pictures": picture_figure,
+}
+"""Those of what lies in the run's folder beside the records."""
 CAPTIONS = {
     "memory": "Peak memory against image size",
     "latency": "Latency against image size",
     "throughput": "Throughput against image size",
     "energy": "Energy per megapixel against image size",
+    "roofline": "Stages against the ceilings of the device",
     "settings": "Precisions and executions against whole images in fp32",
     "quality": "Quality against cost",
     "ratio": "Quality against compression ratio",
@@ -58,7 +66,7 @@ def write_figures(results: Results, run_dir: Path, *, pictures: bool = True) -> 
     with paper_style():
         for name in CAPTIONS if pictures else _DRAW:
             draw = _DRAW.get(name)
-            figure = draw(results) if draw else picture_figure(results, run_dir)
+            figure = draw(results) if draw else _FROM_FOLDER[name](results, run_dir)
             if figure is not None:
                 written += save(figure, folder, name)
                 continue

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from PIL import Image
 
@@ -77,16 +77,19 @@ def _blocks(
         "are lost. -->"
     )
     yield overview(results)
+    if not results.records:
+        return
     facts = key_facts(results, run.environment)
     if facts:
         yield "; ".join(f"{markdown(name)}: {markdown(value)}" for name, value in facts) + "."
     yield (
-        f"The records of this run, its environment and all its tables are in [`{folder}`]({folder})"
-        f"; [its report]({folder}/report.md) says more."
+        "The records of this run, its environment and all its tables are in "
+        f"[`{unquote(folder)}`]({folder}); [its report]({folder}/report.md) says more."
     )
+    yield "## In short"
     for heading, sentences in findings(results):
         if heading in _SECTIONS:
-            yield f"## {heading}"
+            yield f"### {heading}"
             yield "\n".join(f"- {sentence}" for sentence in sentences[:_SENTENCES])
     yield from _figures(page, drawn)
     if rows:
@@ -104,7 +107,7 @@ def _figures(page: Path, drawn: Mapping[str, Path]) -> Iterator[str]:
         with Image.open(path) as image:
             # of Markdown alone a figure of one column would be as wide as the page
             width = round(image.width / DPI * _PER_INCH)
-        yield f'<img src="{quote(_way(page, path))}" width="{width}" alt="{escape(caption)}">'
+        yield f'<img src="{_way(page, path)}" width="{width}" alt="{escape(caption)}">'
         yield f"*{markdown(caption)}* ([PDF]({_way(page, path.with_suffix('.pdf'))}))"
 
 
@@ -142,8 +145,8 @@ def _tables(results: Results, folder: str) -> Iterator[str]:
 
 
 def _way(page: Path, target: Path) -> str:
-    """From the page to a file."""
-    return Path(os.path.relpath(target.resolve(), page.parent.resolve())).as_posix()
+    """From the page to a file, as an address."""
+    return quote(Path(os.path.relpath(target.resolve(), page.parent.resolve())).as_posix())
 
 
 def _given(path: Path) -> str:

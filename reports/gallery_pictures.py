@@ -1,6 +1,7 @@
 """Small copies of a run's pictures for a gallery page."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ SIDE = 224
 QUALITY = 82
 MOST_PAIRS = 3
 MOST_MODELS = 6
+_OURS = re.compile(r"-[0-9a-f]{8}\.jpg$")
 _WIDE = 2140
 """Width in pixels of the picture of figures."""
 
@@ -86,7 +88,7 @@ def overview_picture(figures: Sequence[Path], folder: Path) -> Path | None:
 
 def _copy(path: Path, folder: Path, written: list[Path]) -> Path | None:
     digest = hashlib.sha256(path.name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    target = folder / f"{path.stem[:60]}-{digest}.jpg"
+    target = folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', path.stem)[:60]}-{digest}.jpg"
     read = read_picture(path, SIDE, [])
     if read is None:
         return target if target.is_file() else None
@@ -97,6 +99,6 @@ def _copy(path: Path, folder: Path, written: list[Path]) -> Path | None:
 
 
 def _remove_others(folder: Path, kept: set[Path]) -> None:
-    for path in folder.glob("*-????????.jpg") if folder.is_dir() else ():
-        if path not in kept:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path not in kept and _OURS.search(path.name):
             path.unlink()

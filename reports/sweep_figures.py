@@ -41,6 +41,8 @@ from reports.text import count, gigabytes, listing
 MOST_PANELS = 9
 """Panels that fit a page; the rest is named below."""
 _A_ROW = 3
+_COVERED = 0.01
+"""Relative difference below which a line cannot be told from another."""
 _ROW = 0.115
 """Height in inches of one row of the strip."""
 
@@ -194,12 +196,34 @@ def _note(
         parts.append(quantity.bars)
     if any(one.random for one in series):
         parts.append("† random weights: speed and memory only.")
+    parts += _covered(shown, quantity)
     absent = [p.title for p in every if not any(quantity.shows(one) for one in p.series)]
     if absent:
         parts.append(f"No {quantity.name} was measured for {listing(absent)}.")
     if beyond := len(every) - len(absent) - len(shown):
         parts.append(f"{count(beyond, 'more setting')} in the table of the sweep.")
     return " ".join(parts)
+
+
+def _covered(shown: Sequence[Panel], quantity: Quantity) -> list[str]:
+    """Sentences on lines that lie on another one of the same model, and so cannot be seen."""
+    models: dict[tuple[str, str], dict[str, None]] = {}
+    for panel in shown:
+        for place, one in enumerate(panel.series):
+            values = {cell.megapixels: value for cell, value in quantity.measured(one)}
+            for other in panel.series[:place]:
+                theirs = {cell.megapixels: value for cell, value in quantity.measured(other)}
+                if (
+                    values
+                    and other.model == one.model
+                    and all(abs(theirs.get(x, 0) / y - 1) < _COVERED for x, y in values.items())
+                ):
+                    models.setdefault((one.line, other.line), {})[one.short] = None
+                    break
+    return [
+        f"{line or 'A line'} lies on {other or 'another'} for {listing(list(names))}."
+        for (line, other), names in models.items()
+    ]
 
 
 def _values(series: Sequence[Series], quantity: Quantity) -> list[float]:

@@ -88,9 +88,9 @@ def megapixels(value: float) -> str:
 
 
 def gigabytes(value_mb: float) -> str:
-    """Megabytes (10^6) as ``12 GB``, less than a tenth of that unit as ``24.8 MB``."""
+    """Megabytes (10^6) as ``12 GB``, less than one of those as ``24.8 MB``."""
     value = value_mb / 1000
-    if 0 < value < 0.1:
+    if value_mb < 999.5:
         return f"{value_mb:.3g} MB"
     return f"{value:.3g} GB" if value < 1000 else f"{number(value)} GB"
 

@@ -60,7 +60,7 @@ _KEYS = (
     ("max_memory_growth", "2%", "Growth from which a peak of memory is a regression."),
     ("processes", "5", "Fresh processes in which each callable is measured."),
     ("time", "2s", "Longest time for the repeats of a callable in one process."),
-    ("device", "cpu", "What the callables run on: cpu, cuda or cuda:N."),
+    ("device", "cpu", "What the callables run on: cpu, cuda, cuda:N or auto."),
 )
 
 

@@ -1,6 +1,7 @@
 """All checks of one pytest session: what they are compared with, and what they found."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,9 @@ class MeasuringSession:
     """What is compared with, and what was found so far."""
 
     def __init__(self, settings: Settings, *, root: Path, tests: int) -> None:
-        self._settings = settings
+        self._settings = settings = replace(settings, device=resolve_device(settings.device))
         self._root = root
-        self._environment = collect_environment(resolve_device(settings.device))
+        self._environment = collect_environment(settings.device)
         self._differences: list[str] = []
         self._base: Side | None = None
         if settings.baseline is not None:

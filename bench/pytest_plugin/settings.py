@@ -20,7 +20,7 @@ class Settings:
     time_s: float
     """Longest time for the repeats of a callable in one process, in seconds."""
     device: str
-    """``cpu``, ``cuda`` or ``cuda:N``."""
+    """``cpu``, ``cuda``, ``cuda:N``, or ``auto``: the first GPU if there is one."""
 
 
 def settings_of(config: pytest.Config) -> Settings:

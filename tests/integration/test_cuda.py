@@ -18,6 +18,7 @@ from bench.measure.latency import (
 )
 from bench.measure.memory import meter_for
 from bench.measure.nvml import nvml
+from bench.pytest_plugin.child import measure_callable
 from bench.record import Record
 from bench.run.runner import run_scenario
 from bench.scenario import Scenario
@@ -403,3 +404,14 @@ def test_under_a_cap_the_card_looks_small_until_the_ballast_is_given_back():
     assert "a ballast of" in sentence
     assert 0 < free < 2_000_000_000
     assert after - free > 0.9 * held - 250_000_000
+
+
+def test_a_check_of_the_pytest_plugin_is_timed_to_the_end_and_metered_by_the_allocator():
+    def run() -> None:
+        torch.ones(25_000_000, device=DEVICE)
+
+    values = measure_callable(run, device=DEVICE, time_s=0.2)
+    assert 100 <= values["peak_allocated_mb"] < 1000
+    assert values["latency_ms"] >= values["device_latency_ms"] > 0
+    with pytest.raises(pytest.fail.Exception, match="--performance-device cuda"):
+        measure_callable(run, device="cpu", time_s=0.2)

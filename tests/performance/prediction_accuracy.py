@@ -1,12 +1,14 @@
 """How near predictions come to what was measured, over the cells of a scenario or of runs.
 
-    python -m tests.performance.prediction_accuracy scenarios/ultrares.yaml
-    python -m tests.performance.prediction_accuracy --runs runs/ultrares-20261122-104000
+    python -m tests.performance.prediction_accuracy --recalibrate
+    python -m tests.performance.prediction_accuracy --resume runs/prediction-accuracy-20261122-104000
+    python -m tests.performance.prediction_accuracy --memory-of docs/results/ultrares-cpu
 
-A scenario is measured first, as ``bench run`` does, into a run folder. Predictions are made by the
-code as it is now, also for runs of earlier versions. Times are predicted from this machine's
-calibration and compared for runs on the same kind of machine and as many threads; on a machine that
-is busy with something else, neither they nor the calibration say much.
+Without run folders ``prediction.yaml`` beside this file is measured first, as ``bench run`` does,
+into one. Predictions are made by the code as it is now, also for runs of earlier versions. Times
+are predicted from this machine's calibration and compared for runs on the same kind of machine and
+as many threads; on a machine that is busy with something else, neither they nor the calibration say
+much.
 """
 
 import argparse
@@ -19,7 +21,9 @@ from typing import Any
 import pandas as pd
 
 from bench.cells import Cell, MeasureSettings
+from bench.measure.devices import resolve_device
 from bench.measure.environment import collect_environment
+from bench.plan import scenario_cells
 from bench.prediction.calibration import Calibration, calibrate, load_calibration
 from bench.prediction.precisions import lacking
 from bench.prediction.predict import COUNTERS, Predictor
@@ -29,6 +33,7 @@ from bench.run.runner import run_scenario
 from bench.scenario import load_scenario
 from tests.performance.prediction_figure import write_figure
 
+SCENARIO = Path(__file__).with_name("prediction.yaml")
 OUT = Path(__file__).parents[2] / "docs" / "results" / "prediction"
 _MEMORY = 0.10
 _LARGE_MB, _LARGE_MEMORY = 200.0, 0.20
@@ -63,25 +68,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure or read, predict, and write the table, the figure and the summary."""
     parser = argparse.ArgumentParser(prog="python -m tests.performance.prediction_accuracy")
     parser.add_argument("scenario", type=Path, nargs="?", help="measured first")
+    parser.add_argument("--resume", type=Path, help="complete this run folder instead")
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="run folders")
+    parser.add_argument(
+        "--memory-of",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="run folders whose times are not compared, such as those of a busy machine",
+    )
     parser.add_argument("--runs-out", type=Path, default=Path("runs"), help="of the scenario's run")
     parser.add_argument("--device", help="overrides the scenario's")
     parser.add_argument("--out", type=Path, default=OUT, help="default: %(default)s")
     parser.add_argument("--recalibrate", action="store_true", help="measure the rates anew")
     options = parser.parse_args(arguments)
     runs = list(options.runs)
-    if options.scenario is not None:
-        scenario = load_scenario(options.scenario, ())
-        folder = run_scenario(scenario, out=options.runs_out, device=options.device)
+    named = options.scenario or options.resume
+    if named or options.recalibrate or not (runs or options.memory_of):
+        file = options.scenario or SCENARIO
+        scenario = load_scenario(options.resume / "scenario.yaml" if options.resume else file, ())
+        device = resolve_device(options.device or scenario.device)
+        # Before the run, which orders its cells by it.
+        _rates(scenario_cells(scenario, device), anew=options.recalibrate)
+        folder = run_scenario(
+            None if options.resume else scenario,
+            out=options.runs_out,
+            device=device,
+            resume=options.resume,
+        )
         runs.append(folder.path)
-    if not runs:
-        parser.error("give a scenario, or --runs RUN_DIR")
-    rows = [row for run in runs for row in rows_of(run, recalibrate=options.recalibrate)]
+    rows = [row for run in runs for row in rows_of(run)]
+    rows += [row for run in options.memory_of for row in rows_of(run, times=False)]
     write(rows, options.out)
     print((options.out / "accuracy.md").read_text(encoding="utf-8"))
 
 
-def rows_of(run: Path, *, recalibrate: bool) -> Iterator[Row]:
+def rows_of(run: Path, *, times: bool = True) -> Iterator[Row]:
     """Every performance cell of a run that was measured, or that ran out of memory."""
     records = [
         record
@@ -92,7 +114,7 @@ def rows_of(run: Path, *, recalibrate: bool) -> Iterator[Row]:
         return
     cells = [cell_of(record) for record in records]
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    calibration = _calibration(cells, environment, recalibrate=recalibrate)
+    calibration = _calibration(cells, environment) if times else None
     predictor = Predictor(calibration)
     for record, cell in zip(records, cells, strict=True):
         prediction = predictor.predict(cell)
@@ -103,7 +125,7 @@ def rows_of(run: Path, *, recalibrate: bool) -> Iterator[Row]:
             *(cell.width, cell.height, cell.megapixels, record.status, prediction.verdict, counter),
             measured_peak_mb=getattr(record, counter) if record.status == "ok" else None,
             predicted_peak_mb=prediction.peak_mb,
-            measured_s=None if latency is None else latency / 1e3,
+            measured_s=None if latency is None or not times else latency / 1e3,
             predicted_s=prediction.seconds,
             repeats=record.repeats,
         )
@@ -126,9 +148,7 @@ def cell_of(record: Record) -> Cell:
     )
 
 
-def _calibration(
-    cells: Sequence[Cell], environment: dict[str, Any], *, recalibrate: bool
-) -> Calibration | None:
+def _calibration(cells: Sequence[Cell], environment: dict[str, Any]) -> Calibration | None:
     """Rates of this machine, if the run was on one like it."""
     here = collect_environment(cells[0].device)
     for fact in ("cpu", "gpu", "torch_threads", "torch"):
@@ -138,8 +158,12 @@ def _calibration(
                 f"{here.get(fact)}"
             )
             return None
+    return _rates(cells)
+
+
+def _rates(cells: Sequence[Cell], *, anew: bool = False) -> Calibration | None:
     wanted = {cell.precision for cell in cells if not lacking(cell.device, cell.precision)}
-    known = None if recalibrate else load_calibration(cells[0], here)
+    known = None if anew else load_calibration(cells[0])
     missing = sorted(one for one in wanted if known is None or not known.knows(one))
     return calibrate(cells[0], missing) if missing else known
 

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,8 +20,6 @@ from tests.unit.compare_data import benchmark_json, ci_run
 pytest_plugins = "pytester"
 
 PLUGIN = "bench.pytest_plugin"
-REGISTERED = any(entry.value == PLUGIN for entry in entry_points(group="pytest11"))
-LOAD = () if REGISTERED else ("-p", PLUGIN)  # an older installation of the checkout has it not
 NOISE = (1.0, 1.01, 0.99, 1.005, 0.995)
 TEST = """
     def test_it(performance):
@@ -40,10 +37,11 @@ def processes(*, ms: float = 10.0, mb: float = 50.0, count: int = 5) -> list[dic
 class Suite:
     """A test-suite of a user's; ``finds`` tells what its processes will measure."""
 
-    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, *, load: bool):
         self.pytester = pytester
         self.measured: list[str] = []
         self._monkeypatch = monkeypatch
+        self._load = ("-p", PLUGIN) if load else ()
 
     def run(self, *options: str, finds: Mapping[str, Any] | None = None) -> pytest.RunResult:
         """Run it; ``finds`` by callable, ``run`` alone if it is a list."""
@@ -62,7 +60,7 @@ class Suite:
 
         self._monkeypatch.setattr(session, "measure", measure)
         quiet = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
-        return self.pytester.runpytest_inprocess(*LOAD, *quiet, *options)
+        return self.pytester.runpytest_inprocess(*self._load, *quiet, *options)
 
     def save(self, *, finds: Mapping[str, Any] | None = None) -> Path:
         """Keep a baseline."""
@@ -72,9 +70,13 @@ class Suite:
 
 
 @pytest.fixture
-def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
+def suite(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> Suite:
     pytester.makepyfile(test_it=TEST)
-    return Suite(pytester, monkeypatch)
+    # An installation of the checkout that is older than the plugin has no entry point for it.
+    registered = pytestconfig.pluginmanager.hasplugin("ultrastyle-bench")
+    return Suite(pytester, monkeypatch, load=not registered)
 
 
 def bench(*arguments: object) -> int:

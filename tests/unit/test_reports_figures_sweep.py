@@ -84,6 +84,21 @@ def test_no_run_is_drawn_as_the_cap_is() -> None:
     assert not any(line.get_path_effects() for line in others)
 
 
+def test_a_line_that_lies_on_another_is_said() -> None:
+    models = ("wct-vgg16-1x", "wct-vgg16-16x")
+    both = [
+        {**performance(model, SIZES[size]), "run": run}
+        for run in ("A", "B")
+        for model in models
+        for size in ("512x512", "1MP")
+    ]
+    one = next(r for r in both if r["run"] == "B" and r["model"] == models[1])
+    assert "B lies on A for wct-vgg16-1x and wct-vgg16-16x." in words(drawn(memory_figure, both))
+    one["peak_rss_growth_mb"] *= 1.1
+    assert "B lies on A for wct-vgg16-1x." in words(drawn(memory_figure, both))
+    assert "lies on" not in words(drawn(memory_figure, cuda_run()))
+
+
 def test_a_card_that_a_cap_would_hide_is_left_out() -> None:
     assert cards([12.0], 0.1, 100.0) == [8, 24]
     assert cards([11.9], 0.1, 100.0) == [8, 24]

@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from PIL import Image
@@ -93,14 +94,36 @@ def test_a_committed_run_without_its_pictures_gives_the_same_page(tmp_path: Path
 def test_copies_of_pictures_that_the_run_no_longer_names_go_and_others_stay(tmp_path: Path) -> None:
     run, page = run_folder(tmp_path / "ref", records()), tmp_path / "docs/gallery.md"
     assert gallery(run, page) == 0
-    own = page.parent / "images/gallery/mine.jpg"
+    own = page.parent / "images/gallery/my-pictures.jpg"
     own.write_bytes(b"of somebody else")
     for path in (run / "cells").iterdir():
         if "quality" in path.read_text():
             path.unlink()
     assert gallery(run, page) == 0
-    assert [path.name for path in (page.parent / "images/gallery").iterdir()] == ["mine.jpg"]
+    assert [path.name for path in (page.parent / "images/gallery").iterdir()] == [own.name]
     assert "## Pictures" not in page.read_text("utf-8")
+
+
+def test_any_name_stands_on_the_page_as_itself(tmp_path: Path) -> None:
+    odd = r"wct-vgg16-16x:/x/$we|ird_名_^2$ & <b>![x](y)"
+    made = quality(odd, weights="trained", pairs=1)
+    made["per_pair"][0] |= {
+        "content": "a|b <i>.jpg",
+        "content_image": "images/c (1)|名.png",
+        "image": "images/" + "long-" * 30 + ".png",
+    }
+    run = run_folder(tmp_path / "ref", [{**made, "id": "0" * 12}])
+    page = tmp_path / "gallery.md"
+    assert gallery(run, page) == 0
+    text = page.read_text("utf-8")
+    assert "<b>" not in text and "<i>" not in text
+    assert "![x](y)" not in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [len(re.findall(r"(?<!\\)\|", row)) - 1 for row in rows[:3]]
+    assert cells == [3, 3, 3]
+    links = re.findall(r"\]\((images/[^)]+)\)", text)
+    assert len(links) == 3
+    assert all((tmp_path / unquote(link)).is_file() for link in links)
 
 
 def test_an_empty_run_says_so(tmp_path: Path) -> None:

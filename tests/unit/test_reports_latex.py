@@ -109,7 +109,9 @@ RUNS: dict[str, list[dict[str, Any]]] = {
     "empty": [],
     "nasty": [
         *(cell(NASTY, size) for size in SIZES.values()),
-        quality_cell(NASTY) | {"kid": 0.02, "kid_low": 0.01, "kid_high": 0.05},
+        quality_cell(NASTY)
+        | {"kid": 0.02, "kid_low": 0.01, "kid_high": 0.05, "fd_vgg": 5.0}
+        | {"quality_notes": {"fd_vgg": f"bias, {NASTY}"}, "metrics_absent": {NASTY: NASTY * 4}},
         *(
             cell("wct-vgg16-1x", size, status=status, reason=NASTY * 4, estimate_s=5.0)
             for size, status in zip(SIZES.values(), ENDS, strict=True)

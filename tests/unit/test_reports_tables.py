@@ -10,6 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from reports_data import SIZES, cpu_run, cuda_run, frame, latency_ms, memory_mb
 from reports_data import performance as cell
 from reports_data import quality as quality_cell
@@ -19,6 +21,7 @@ from reports.model_table import model_table
 from reports.parquet import parquet
 from reports.quality_table import quality_table
 from reports.reading import read_results
+from reports.results import common_size
 from reports.spread import half_width
 from reports.summary import findings
 from reports.sweep_table import pairs_table, records_table, sweep_table
@@ -127,6 +130,47 @@ def test_sweep_lists_every_cell_with_its_interval() -> None:
     assert "Peak allocated (MB)" in headings
     assert "Peak resident growth (MB)" not in headings
     assert table.rows[0]["status"] == "ok"
+
+
+def test_a_run_without_a_gpu_shows_no_column_of_one() -> None:
+    def heads(records: list[dict[str, Any]]) -> set[str]:
+        table = sweep_table(read_results(frame(records)))
+        return {str(column.heading) for column in table.shown_columns}
+
+    of_a_gpu = {"Device latency (ms)", "Peak allocated (MB)", "Peak on device (MB)"}
+    assert not of_a_gpu & heads(cpu_run())
+    assert of_a_gpu <= heads(cuda_run())
+    assert "Peak resident growth (MB)" in heads(cpu_run()) - heads(cuda_run())
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from(list(SIZES)), st.booleans()), max_size=6), max_size=4
+    )
+)
+def test_the_common_size_is_the_largest_that_most_have(chosen: list[list[Any]]) -> None:
+    models = [f"wct-vgg16-{ratio}x" for ratio in (1, 2, 4, 8)]
+    records = [
+        cell(model, SIZES[name], status="ok" if ok else "crashed", latency_ms=1.0)
+        for model, sizes in zip(models, chosen, strict=False)
+        for name, ok in dict(sizes).items()
+    ]
+    series = read_results(frame(records)).performance
+    measured = {
+        size: [one for one in series if size in [(c.width, c.height) for c in one.ok]]
+        for size in SIZES.values()
+    }
+    found = common_size(series)
+    if not any(measured.values()):
+        assert found is None
+        return
+    best = max(measured, key=lambda size: (len(measured[size]), size[0] * size[1]))
+    assert found is not None
+    assert found.size == best
+    assert set(map(id, found.missing)) == set(map(id, series)) - set(map(id, measured[best]))
+    for one in series:
+        for size in SIZES.values():
+            assert (one.at(size) is None) == (one not in measured[size])
 
 
 def test_processes_of_one_cell_are_listed_apart_and_merged_in_the_summary() -> None:

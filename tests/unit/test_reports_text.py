@@ -88,8 +88,8 @@ def test_a_prediction_has_no_digits_that_it_cannot_know() -> None:
 
 
 def test_gigabytes_have_no_idle_zeros() -> None:
-    assert [gigabytes(mb) for mb in (12_000, 100_000, 500, 10_240, 100, 99.94, 24.81)] == [
-        *("12 GB", "100 GB", "0.5 GB", "10.2 GB", "0.1 GB", "99.9 MB", "24.8 MB")
+    assert [gigabytes(mb) for mb in (12_000, 100_000, 500, 10_240, 999.4, 999.6, 24.81)] == [
+        *("12 GB", "100 GB", "500 MB", "10.2 GB", "999 MB", "1 GB", "24.8 MB")
     ]
 
 

@@ -4,7 +4,6 @@ What is looked for is far larger than the noise of a busy machine.
 """
 
 import json
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -20,18 +19,23 @@ from distill.command_line import run_app
 pytest_plugins = "pytester"
 
 PLUGIN = "bench.pytest_plugin"
-REGISTERED = any(entry.value == PLUGIN for entry in entry_points(group="pytest11"))
-# Without hypothesis, which takes a second to load.
-OPTIONS = (*(() if REGISTERED else ("-p", PLUGIN)), "-p", "no:hypothesispytest")
-OPTIONS += ("-W", "ignore::pytest.PytestAssertRewriteWarning", "--performance-time=200ms")
+QUIET = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+OPTIONS = ("-p", PLUGIN, *QUIET, "--performance-time=200ms")
 
 needs_peaks = pytest.mark.skipif(
     status_bytes("VmHWM") is None, reason="this system does not tell a call's peak memory"
 )
 
 
+@pytest.fixture(autouse=True)
+def only_plugins_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others, such as hypothesis, take each process seconds to load."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
 @needs_peaks
 def test_growth_and_slowdown_are_found_and_the_same_code_passes(pytester: pytest.Pytester):
+    pytester.makeini("[pytest]\naddopts = --strict-markers")
     pytester.makeconftest(
         """
         import pytest
@@ -63,9 +67,9 @@ def test_growth_and_slowdown_are_found_and_the_same_code_passes(pytester: pytest
         """
     )
 
-    def run(*options: str, processes: int) -> pytest.RunResult:
+    def run(*more: str, processes: int) -> pytest.RunResult:
         chosen = ("-k", "c::d", f"--performance-processes={processes}")
-        return pytester.runpytest_inprocess(*OPTIONS, *chosen, *options)
+        return pytester.runpytest_inprocess(*OPTIONS, *chosen, *more)
 
     run("--performance-save=base.json", processes=2).assert_outcomes(passed=1, deselected=2)
     base = pytester.path / "base.json"
@@ -142,8 +146,9 @@ def test_benchmarks_with_their_memory_are_sides_of_a_comparison(
         folder = pytester.mkdir(name)
         for repeat in range(2):
             file = f"--benchmark-json={folder / f'{repeat}.json'}"
-            options = ("-p", "no:hypothesispytest", "--benchmark-max-time=0.1", file)
-            pytester.runpytest_inprocess(*options).assert_outcomes(passed=1)
+            plugin = ("-p", "benchmark", *QUIET, "--benchmark-max-time=0.1")
+            result = pytester.runpytest_inprocess(*plugin, file)
+            result.assert_outcomes(passed=1)
         return str(folder)
 
     def compare(*sides: str) -> int:
