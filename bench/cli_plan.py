@@ -51,12 +51,17 @@ def plan(
     from bench.measure.devices import resolve_device
     from bench.plan import plan_scenario, scenario_cells, wanted_precisions
     from bench.scenario import load_scenario
+    from distill.devices import parse_device
 
     chosen = read_format(format_)
     if recalibrate and not calibration:
         raise UserError("--recalibrate does not go with --no-calibration")
     loaded = load_scenario(scenario, set_ or ())
-    cells = scenario_cells(loaded, resolve_device(device or loaded.device))
+    asked = device or loaded.device
+    kind, index = parse_device(asked)
+    # Memory can be predicted of a card that this machine lacks; its rates cannot be measured.
+    absent = kind == "cuda" and not calibration
+    cells = scenario_cells(loaded, f"cuda:{index}" if absent else resolve_device(asked))
     rates = None
     if calibration:
         rates = calibrated(cells[0], wanted_precisions(cells), anew=recalibrate)

@@ -21,6 +21,7 @@ from bench.prediction.trace import shape_model, style_code, traced
 from bench.prediction.traffic import Work
 from bench.stylizers import Unsupported, load_stylizer
 from bench.stylizers.cascade import DTYPES, Stylizer, set_precision
+from distill.inference import Layout
 from distill.networks import pad_to_alignment
 from distill.transforms import ChannelAffine
 
@@ -80,10 +81,10 @@ def _ceilings(device: str, precision: Precision, clock: Clock) -> dict[str, floa
     a, b = (torch.rand(side, side, device=device, dtype=dtype) for _ in range(2))
     by_product = 2 * side**3 / _best(lambda: a @ b, clock)
     torch.backends.cuda.matmul.allow_tf32 = matmul_tf32
-    place = {"device": device, "dtype": dtype}
+    layout = Layout(torch.device(device), dtype, torch.channels_last)
     size = _SIDE[kind]
-    x = torch.rand(1, _CHANNELS, size, size, **place).to(memory_format=torch.channels_last)
-    weight = torch.rand(_CHANNELS, _CHANNELS, 3, 3, **place).to(memory_format=torch.channels_last)
+    x = layout.place(torch.rand(1, _CHANNELS, size, size))
+    weight = layout.place(torch.rand(_CHANNELS, _CHANNELS, 3, 3))
     macs = _CHANNELS**2 * 9 * size**2
     by_convolution = 2 * macs / _best(lambda: F.conv2d(x, weight, padding=1), clock)
     source = torch.zeros(_COPIED_BYTES[kind], dtype=torch.uint8, device=device)

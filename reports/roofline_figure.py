@@ -138,7 +138,7 @@ def _note(points: Sequence[Point]) -> str:
     threads = f", {first.threads} threads" if first.device.startswith("cpu") else ""
     return (
         f"Numbers: the stage, 4 for relu4_1. Images of {sizes} px, {first.device}{threads}; "
-        "medians. Bytes are the least that each operation reads and writes: caches save some, and a point "
-        "may lie above the slope. The dotted line is where the ceilings meet: left of it bandwidth "
-        "limits, right of it arithmetic."
+        "medians. Bytes are the least that each operation reads and writes: caches save some, and "
+        "a point may lie above the slope. The dotted line is where the ceilings meet: left of it "
+        "bandwidth limits, right of it arithmetic."
     )

@@ -10,7 +10,7 @@ PyTorch aligns blocks from 2 MB on to pages when it asks for huge pages, as the 
 processes do. glibc cuts an aligned block out of a larger one, and a hole that was just large enough
 for a block is not for the next of the same size once one of the two cuttings is in use. Which are
 is chance: one in ``_PINNED`` here, and the peak is the mean over several choices. One cell measured
-in six processes had peaks of 168 to 217 MB, so that nobody can be nearer than that for maps that
+in five processes had peaks of 168 to 217 MB, so that nobody can be nearer than that for maps that
 come from the heap; from a few megapixels on they are mapped, and the peak is sure.
 
 Other C libraries and systems have other allocators; for them this is as good a guess as any.

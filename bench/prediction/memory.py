@@ -23,10 +23,10 @@ PROCESS_BYTES = 27 * 10**6
 PRODUCTS_BYTES = 20 * 10**6
 """CPU: buffers that MKL keeps of products of matrices, from ``PRODUCTS_CHANNELS`` channels on."""
 PRODUCTS_CHANNELS = 256
-DATA_BYTES = 40 * 10**6
+DATA_BYTES = 48 * 10**6
 """CPU: what a cap on the data segment counts beyond what is resident: address space of generated
-kernels and of the allocator. Measured where passes begin to fail, under caps of 200 MB to 1.2 GB:
-20 to 60 MB."""
+kernels and of the allocator, and the stack of the thread that watches, 8 MB. Measured where passes
+begin to fail, under caps of 150 MB to 1.2 GB: 30 to 70 MB."""
 KEPT_BLOCK_BYTES = 1_050_000
 """CPU: what a block that stays wastes, half of the huge page at either of its ends; only those that
 are aligned for huge pages do."""

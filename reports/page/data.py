@@ -29,7 +29,9 @@ _UNIT_OF = {
     **dict.fromkeys(("width", "height", "style_width", "style_height"), "px"),
 }
 _SAMPLES = ("latency_samples_ms", "device_samples_ms")
-_LEFT_OUT = frozenset({"schema_version", "latency_outliers", "per_pair", *_SAMPLES})
+_LEFT_OUT = frozenset(
+    {"schema_version", "latency_outliers", "per_pair", "largest_searched", *_SAMPLES}
+)
 _DIGITS = 6
 
 

@@ -2,9 +2,9 @@
 
     python -m tests.performance.max_resolution_search
 
-Writes ``docs/results/prediction/max_resolution.csv``. The search agrees where its answer lies between
-the largest size of the grid that ran and the smallest that did not, to its own tolerance. Runs some
-minutes; how busy the machine is does not matter.
+Writes ``docs/results/prediction/max_resolution.csv``. The search agrees where its answer lies
+between the largest size of the grid that ran and the smallest that did not, to its own tolerance.
+Runs some minutes; how busy the machine is does not matter.
 """
 
 import argparse

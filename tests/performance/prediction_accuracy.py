@@ -1,7 +1,7 @@
 """How near predictions come to what was measured, over the cells of a scenario or of runs.
 
     python -m tests.performance.prediction_accuracy --recalibrate
-    python -m tests.performance.prediction_accuracy --resume runs/prediction-accuracy-20261122-104000
+    python -m tests.performance.prediction_accuracy --resume runs/prediction-accuracy-...
     python -m tests.performance.prediction_accuracy --memory-of docs/results/ultrares-cpu
 
 Without run folders ``prediction.yaml`` beside this file is measured first, as ``bench run`` does,

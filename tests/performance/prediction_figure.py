@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from reports.style import (
+    COLUMN,
     GREY,
     PAGE,
     Look,
@@ -29,16 +30,20 @@ def write_figure(table: pd.DataFrame, folder: Path) -> list[Path]:
     table = pd.concat([table, ways], axis=1)
     look = looks(sorted(ways.unique()))
     with paper_style():
-        figure = new_figure(PAGE, 2.3)
-        memory, time = figure.subplots(1, 2)
+        timed = table["time_ratio"].notna().any()
+        figure = new_figure(PAGE if timed else COLUMN, 2.3)
+        memory, *others = figure.subplots(1, 2 if timed else 1, squeeze=False)[0]
         _draw(memory, table, "measured_peak_mb", "peak_ratio", (0.9, 1.1), look)
         memory.set_xlabel("Measured peak memory (MB)")
         memory.set_ylabel("Predicted / measured peak")
-        _draw(time, table, "measured_s", "time_ratio", (1 / 1.5, 1.5), look)
-        time.set_xlabel("Measured time of a pass (s)")
-        time.set_ylabel("Predicted / measured time")
+        note = "Shaded: within 10 % (memory)"
+        for time in others:
+            _draw(time, table, "measured_s", "time_ratio", (1 / 1.5, 1.5), look)
+            time.set_xlabel("Measured time of a pass (s)")
+            time.set_ylabel("Predicted / measured time")
+            note += ", a factor of 1.5 (time)"
         entries = [(Line2D([], [], linestyle="", **_style(look[way])), way) for way in look]
-        legend_below(figure, [entries], "Shaded: within 10 % (memory), a factor of 1.5 (time).")
+        legend_below(figure, [entries], f"{note}.")
         return save(figure, folder, "accuracy")
 
 
@@ -51,9 +56,6 @@ def _draw(
     look: dict[str, Look],
 ) -> None:
     known = table.dropna(subset=[measured, ratio])
-    if known.empty:
-        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=GREY)
-        return
     log_axis(axes, "x", known[measured].min() / 1.35, known[measured].max() * 1.35)
     low, high = min(known[ratio].min(), band[0]), max(known[ratio].max(), band[1])
     log_axis(axes, "y", low / 1.06, high * 1.06)

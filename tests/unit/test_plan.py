@@ -1,4 +1,4 @@
-"""``bench plan``, and what a run does with predictions: order, skipping, and beside measurements."""
+"""``bench plan``, and what a run does with predictions: order, skipping, beside measurements."""
 
 import csv
 import io
@@ -118,6 +118,22 @@ def test_the_table_for_people_has_the_verdicts_and_the_total(tmp_path, monkeypat
     assert "predicted, nothing was measured: 3 cells on cpu: 2 fits, 1 will not fit" in text
     assert "predicted time of all: " in lines[-1]
     assert "the run's limit is 5 min" in lines[-1]
+
+
+def test_a_card_that_is_not_there_can_be_planned_for(tmp_path):
+    file = scenario_file(tmp_path, device="cuda", memory_cap="12GB", precision=["fp16", "tf32"])
+    answer = json.loads(invoke(file, "--no-calibration", "--format", "json"))
+    assert answer["device"] == "cuda:0"
+    largest = [cell for cell in answer["cells"] if cell["width"] == 7000]
+    assert {cell["precision"]: cell["verdict"] for cell in largest} == {
+        "fp16": "fits",
+        "tf32": "fits",
+    }
+    needs = {cell["precision"]: cell["predicted_needed_mb"] for cell in largest}
+    # Two maps of 8 channels, content, and the context of CUDA.
+    assert needs["tf32"] == pytest.approx(4 * 35 * (16 + 3) + 500, rel=0.05)
+    assert needs["fp16"] < needs["tf32"]
+    assert not torch.cuda.is_initialized()
 
 
 def test_processes_count_in_the_time_of_a_cell(tmp_path):

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.cells import Cell
+from bench.execution.strip_plan import Keep, StripPlan
 from bench.prediction import precisions
 from bench.prediction.budget import budget_bytes
 from bench.prediction.calibration import Calibration, CalibrationFile
-from bench.prediction.memory import PROCESS_BYTES
+from bench.prediction.memory import KEPT_BLOCK_BYTES, PROCESS_BYTES, _kept_bytes
 from bench.prediction.predict import CONTEXT_BYTES, TOLERANCE, Predictor, judge
 from bench.run.foresight import hopeless
 from tests.unit.test_prediction_calibration import make_cell, passes
@@ -148,3 +149,25 @@ def test_hopeless_is_what_cannot_fit_or_takes_far_longer_than_its_limit():
     assert hopeless(cell, PREDICTOR.predict(cell)) is None
     tight = sized(600, 600, memory_cap_bytes=2 * 10**7)
     assert "the cap is 20 MB" in (hopeless(tight, PREDICTOR.predict(tight)) or "")
+
+
+def test_small_blocks_that_stay_waste_nothing_and_large_ones_half_a_huge_page_at_either_end():
+    def kept(of_each: int, strips: int = 40) -> float:
+        plan = StripPlan(16, (Keep("features", "memory", of_each * strips),), 0)
+        return _kept_bytes(plan, strips, on_cpu=True) - of_each * strips
+
+    assert kept(10**5) == 0
+    assert kept(3 * 10**6) == 40 * KEPT_BLOCK_BYTES
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_image_of_two_strips_takes_what_both_take(precision, monkeypatch):
+    monkeypatch.setattr(precisions, "native_on_cpu", lambda precision: True)
+    cell = sized(1000, 700, model="adain-vgg16-16x", execution="strips", precision=precision)
+    found = Predictor().predict(cell)
+    assert found.strip_rows is not None
+    assert found.strip_rows >= 256
+    item = 4 if precision == "fp32" else 2
+    # Both maps of the second convolution over the first strip, and the result.
+    live = item * (2 * 16 * 1008 * found.strip_rows + 3 * 1000 * 700)
+    assert found.peak_mb * 1e6 > live + PROCESS_BYTES

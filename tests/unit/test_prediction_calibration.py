@@ -1,4 +1,4 @@
-"""Calibrations: measured by a process of their own, remembered, and measured anew when they must."""
+"""Calibrations: measured by a process of their own, remembered, measured anew when they must."""
 
 import json
 import os
@@ -28,11 +28,17 @@ def make_cell(**fields: object) -> Cell:
     )
     return Cell(
         **{
-            **dict(kind="performance", model="adain-vgg16-64x", execution="whole"),
-            **dict(precision="fp32", device="cpu", width=64, height=64, style_width=64),
-            **dict(style_height=64, memory_cap_bytes=None, alpha=1.0, seed=0, threads=None),
-            **dict(content=("builtin",), style=("builtin",), measure=measure),
-            **dict(weights_digest="", code_version="1"),
+            **{"kind": "performance", "model": "adain-vgg16-64x", "execution": "whole"},
+            **{"precision": "fp32", "device": "cpu", "width": 64, "height": 64, "style_width": 64},
+            **{
+                "style_height": 64,
+                "memory_cap_bytes": None,
+                "alpha": 1.0,
+                "seed": 0,
+                "threads": None,
+            },
+            **{"content": ("builtin",), "style": ("builtin",), "measure": measure},
+            **{"weights_digest": "", "code_version": "1"},
             **fields,
         }
     )

@@ -25,7 +25,6 @@ from bench.searches import FILE, PROBES, Search, read_searches, search_run
 from reports.model_table import model_table
 from reports.reading import read_results
 
-
 MOST = 40_000
 """Pixels that fit."""
 
