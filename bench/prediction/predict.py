@@ -8,7 +8,6 @@ from bench.cells import Cell, Precision
 from bench.execution.strip_plan import BudgetError
 from bench.prediction.budget import budget_bytes
 from bench.prediction.calibration import Calibration
-from bench.prediction.ledger import Trace
 from bench.prediction.memory import (
     DATA_BYTES,
     Overheads,
@@ -19,7 +18,7 @@ from bench.prediction.memory import (
 )
 from bench.prediction.precisions import lacking
 from bench.prediction.samples import trace_patches, trace_strips
-from bench.prediction.trace import ShapeModel, shape_model, trace_pass, trace_style
+from bench.prediction.trace import ShapeModel, shape_model, trace_pass
 from bench.prediction.traffic import Work
 from bench.stylizers.cascade import Stylizer
 
@@ -66,7 +65,6 @@ class Predictor:
     def __init__(self, calibration: Calibration | None = None) -> None:
         self._calibration = calibration
         self._models: dict[tuple[object, ...], ShapeModel] = {}
-        self._styles: dict[tuple[object, ...], Trace] = {}
         self._known: dict[tuple[object, ...], Prediction] = {}
 
     def predict(self, cell: Cell) -> Prediction:
@@ -93,7 +91,7 @@ class Predictor:
         content = 3 * cell.width * cell.height * itemsize
         standing = content + model.weights_bytes
         try:
-            growth, work, rows, scratch = self._run(cell, stylizer, kind)
+            growth, work, rows, scratch = self._run(cell, stylizer)
         except BudgetError as error:
             needed = (error.needed_bytes + standing) / 1e6
             return Prediction(needed, needed, None, "will not fit", str(error), Work())
@@ -101,7 +99,9 @@ class Predictor:
             peak = growth + standing
             needed = peak + self._context_bytes
         else:
-            growth += process_bytes(max(stage.encoder.channels for stage in stylizer.stages))
+            growth += process_bytes(
+                itemsize=itemsize, whitening=model.stylizer.spec.method == "wct"
+            )
             peak, needed = growth, growth + standing + DATA_BYTES
         roofline = self._calibration and self._calibration.roofline(cell.precision)
         verdict, reason = judge(needed / 1e6, cell.memory_cap_bytes)
@@ -116,25 +116,19 @@ class Predictor:
             scratch_mb=scratch / 1e6,
         )
 
-    def _run(
-        self, cell: Cell, stylizer: Stylizer, kind: str
-    ) -> tuple[float, Work, int | None, int]:
+    def _run(self, cell: Cell, stylizer: Stylizer) -> tuple[float, Work, int | None, int]:
         """Growth in bytes, work, height of strips, bytes of scratch."""
         size = cell.width, cell.height
         overheads = self._overheads(cell.precision)
-        style = self._style(cell, stylizer)
         if cell.execution == "strips":
             strips = trace_strips(stylizer, *size)
-            item = stylizer.layout.dtype.itemsize
-            peak = peak_of_strips(strips, style, kind=kind, itemsize=item, overheads=overheads)
-            return peak, strips.work, strips.plan.rows, strips.plan.scratch_bytes
+            plan = strips.plan
+            return peak_of_strips(strips, overheads), strips.work, plan.rows, plan.scratch_bytes
         if cell.execution == "thumbnail":
             patches = trace_patches(stylizer, *size)
-            peak = peak_of_patches(patches, style, kind=kind, overheads=overheads)
-            return peak, patches.work, None, 0
+            return peak_of_patches(patches, overheads), patches.work, None, 0
         trace = trace_pass(stylizer, *size)
-        peak = peak_of_whole(trace, style, kind=kind, overheads=overheads)
-        return peak, trace.work, None, 0
+        return peak_of_whole(trace, overheads), trace.work, None, 0
 
     def _model(self, cell: Cell) -> ShapeModel:
         budget = budget_bytes(cell) if cell.execution == "strips" else None
@@ -148,12 +142,6 @@ class Predictor:
                 memory_bytes=budget,
             )
         return self._models[key]
-
-    def _style(self, cell: Cell, stylizer: Stylizer) -> Trace:
-        key = (cell.model, cell.device, cell.precision, cell.style_width, cell.style_height)
-        if key not in self._styles:
-            self._styles[key] = trace_style(stylizer, cell.style_width, cell.style_height)
-        return self._styles[key]
 
     def _overheads(self, precision: Precision) -> Overheads:
         return Overheads() if self._calibration is None else self._calibration.overheads(precision)

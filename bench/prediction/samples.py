@@ -37,11 +37,10 @@ class StripsTrace:
     """A pass in strips."""
 
     plan: StripPlan
-    passing_bytes: int
-    """Most that is taken at one time by what comes and goes with each strip."""
+    passing_bytes: tuple[int, ...]
+    """Of each pass over the rows, most that is taken at one time by what comes and goes with each
+    strip. The first encodes, the last decodes, those between do both."""
     result_bytes: int
-    strips: int
-    """How many the image has."""
     work: Work
     whole: Trace | None
     """Of all strips, where the image has so few that all were traced."""
@@ -78,7 +77,6 @@ def trace_strips(stylizer: Stylizer, width: int, height: int) -> StripsTrace:
         plan=plan,
         passing_bytes=_passing_bytes(trace, marks),
         result_bytes=3 * width * height * stylizer.layout.dtype.itemsize,
-        strips=-(-full // plan.rows),
         work=work,
         whole=None if part else trace,
     )
@@ -148,8 +146,8 @@ def _work(trace: Trace, marks: Sequence[_Mark], height: int) -> Work:
     return total
 
 
-def _passing_bytes(trace: Trace, marks: Sequence[_Mark]) -> int:
-    """Most that is taken at one time by buffers that do not outlive their pass over the rows.
+def _passing_bytes(trace: Trace, marks: Sequence[_Mark]) -> tuple[int, ...]:
+    """Most that is taken at one time by buffers that do not outlive their pass, for each pass.
 
     From the third strip of each pass on: the first may be higher than the others.
     """
@@ -164,7 +162,7 @@ def _passing_bytes(trace: Trace, marks: Sequence[_Mark]) -> int:
             change[born[buffer][1]] = -count
     taken = list(accumulate(change))
     ends = (*trace.matches, len(taken))
-    return max(
+    return tuple(
         max(taken[within[min(2, len(within) - 1)].position : end])
         for within, end in zip(_by_pass(trace, marks), ends, strict=True)
     )

@@ -21,7 +21,6 @@ from bench.stylizers.cascade import DTYPES, Stylizer
 from distill.cascades import CascadeNetworks, architecture, build_pair
 from distill.inference import Layout
 from distill.models import parse_model
-from distill.networks import pad_to_alignment
 from distill.stages import StyleCode, build_stages
 from distill.transforms import ChannelAffine, FeatureStats
 
@@ -80,17 +79,6 @@ def shape_model(
         macs_per_pixel=cost.macs_per_pixel,
     )
     return ShapeModel(stylizer, ledger.live_bytes)
-
-
-def trace_style(stylizer: Stylizer, width: int, height: int) -> Trace:
-    """Encoding a style of a size in pixels; its result is not part of the trace."""
-
-    def run(style: Tensor, ledger: Ledger) -> None:
-        padded = pad_to_alignment(style)
-        for stage in stylizer.stages:
-            FeatureStats.of(stage.encoder([padded]))
-
-    return traced(stylizer, width, height, run)
 
 
 def trace_pass(stylizer: Stylizer, width: int, height: int) -> Trace:

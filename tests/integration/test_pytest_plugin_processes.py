@@ -140,6 +140,8 @@ def test_benchmarks_with_their_memory_are_sides_of_a_comparison(
         """
     )
     monkeypatch.setenv("ULTRASTYLE_BENCH_DEVICE", "cpu")
+    # pytest-benchmark measures nothing in a worker of pytest-xdist, where this test may run.
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
 
     def side(name: str, megabytes: int) -> str:
         monkeypatch.setenv("MB", str(megabytes))

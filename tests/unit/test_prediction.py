@@ -1,5 +1,7 @@
 """What is predicted of a cell, and what is said of it under a cap."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,8 +12,10 @@ from bench.execution.strip_plan import Keep, StripPlan
 from bench.prediction import precisions
 from bench.prediction.budget import budget_bytes
 from bench.prediction.calibration import Calibration, CalibrationFile
-from bench.prediction.memory import KEPT_BLOCK_BYTES, PROCESS_BYTES, _kept_bytes
+from bench.prediction.memory import PROCESS_BYTES, Overheads, peak_of_strips
 from bench.prediction.predict import CONTEXT_BYTES, TOLERANCE, Predictor, judge
+from bench.prediction.samples import StripsTrace
+from bench.prediction.traffic import Work
 from bench.run.foresight import hopeless
 from tests.unit.test_prediction_calibration import make_cell, passes
 
@@ -151,13 +155,12 @@ def test_hopeless_is_what_cannot_fit_or_takes_far_longer_than_its_limit():
     assert "the cap is 20 MB" in (hopeless(tight, PREDICTOR.predict(tight)) or "")
 
 
-def test_small_blocks_that_stay_waste_nothing_and_large_ones_half_a_huge_page_at_either_end():
-    def kept(of_each: int, strips: int = 40) -> float:
-        plan = StripPlan(16, (Keep("features", "memory", of_each * strips),), 0)
-        return _kept_bytes(plan, strips, on_cpu=True) - of_each * strips
-
-    assert kept(10**5) == 0
-    assert kept(3 * 10**6) == 40 * KEPT_BLOCK_BYTES
+def test_what_stays_of_one_pass_is_freed_while_the_next_writes_what_stays_of_it():
+    keeps = tuple(Keep("features", "memory", count) for count in (50, 30))
+    strips = StripsTrace(StripPlan(16, keeps, 0), (7, 20, 5), 40, Work(), whole=None)
+    assert peak_of_strips(strips, Overheads()) == 20 + 50
+    assert peak_of_strips(replace(strips, passing_bytes=(7, 20, 35)), Overheads()) == 35 + 40
+    assert peak_of_strips(strips, Overheads(fixed_bytes=3, share=0.5)) == 3 + 30 + 50
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

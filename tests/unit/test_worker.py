@@ -85,11 +85,11 @@ def use(monkeypatch):
     return install
 
 
-def test_a_cell_has_a_first_pass_warm_up_repeats_and_one_for_the_memory(use, tmp_path):
+def test_a_cell_has_a_first_pass_for_the_memory_warm_up_and_repeats(use, tmp_path):
     stylizer = use(FakeStylizer(pass_s=0.001))
     record = measure_cell(make_cell(), tmp_path, repeat=4)
     assert (record.status, record.reason_code, record.repeat) == ("ok", None, 4)
-    assert stylizer.calls == [((1, 3, 32, 64), 0.5)] * (1 + 2 + 3 + 1)
+    assert stylizer.calls == [((1, 3, 32, 64), 0.5)] * (1 + 2 + 3)
     assert (record.warmup, record.repeats) == (2, 3)
     assert record.gmacs == pytest.approx(2.048)
     assert record.storage_mb == 0.004
@@ -108,8 +108,7 @@ def test_a_cell_without_time_for_another_pass_is_measured_once(use, tmp_path):
 
 
 def test_warm_up_gives_way_when_time_is_short(use, tmp_path):
-    # Room for five passes after the first: one for the memory, and a quarter of the rest at most
-    # for warming up, of which one is still to come.
+    # Room for five passes after the first, a quarter of them at most for warming up.
     stylizer = use(FakeStylizer(pass_s=0.3))
     record = measure_cell(make_cell(limit_s=1.95, warmup=50, repeats=50), tmp_path)
     assert record.status == "ok"
@@ -117,8 +116,8 @@ def test_warm_up_gives_way_when_time_is_short(use, tmp_path):
     assert record.warmup is not None
     assert record.warmup <= 1
     assert record.repeats is not None
-    assert 1 <= record.repeats <= 4
-    assert len(stylizer.calls) == 1 + record.warmup + record.repeats + 1
+    assert 1 <= record.repeats <= 5
+    assert len(stylizer.calls) == 1 + record.warmup + record.repeats
 
 
 class FakeMeter:
@@ -146,7 +145,7 @@ def test_energy_is_measured_last_and_its_counter_let_go(use, tmp_path, monkeypat
     monkeypatch.setattr(performance, "energy_meter", lambda *_: energy)
     record = measure_cell(make_cell(), tmp_path)
     assert (record.status, record.energy_j_per_image) == ("ok", 3.0)
-    assert len(stylizer.calls) == 1 + 2 + 3 + 1 + 1
+    assert len(stylizer.calls) == 1 + 2 + 3 + 1
     assert energy.given["pass_s"] == pytest.approx(record.latency_ms / 1e3)
     assert energy.given["megapixels"] == record.megapixels
     assert 0 < energy.given["left_s"] < 60
