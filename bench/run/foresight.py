@@ -53,6 +53,10 @@ class Foresight:
         seconds = self.of(cell).seconds
         return None if seconds is None else Estimate(seconds, BASIS, measured=False)
 
+    def fits(self, cell: Cell) -> bool:
+        """Whether a cell is not predicted to outgrow its cap for certain."""
+        return self.of(cell).verdict != "will not fit"
+
     def hopeless(self, cell: Cell) -> str | None:
         """Why a cell is not worth starting; None for one that is, or if none is to be left out."""
         return hopeless(cell, self.of(cell)) if self._skip else None

@@ -194,7 +194,7 @@ def _measure_all(
         known = {**facts[cell.id], **foresight.fields(cell)}
         estimate = measured.estimate(cell, gmacs=gmacs[cell.id])
         later = [] if run_ends is None else cells[position + 1 :]
-        others = least_times_s(later, measured, gmacs)
+        others = least_times_s(later, measured, gmacs, fits=foresight.fits)
         decision = decide(
             cell,
             records,

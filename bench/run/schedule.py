@@ -26,6 +26,9 @@ starting Python, loading the networks, making the images."""
 SHARES = 4
 """How many equal shares of the run's spare time a cell may take: most need less than one."""
 
+EVEN_SHARE = 0.5
+"""Part of the run's time left that is shared evenly, whatever the cells to come need at least."""
+
 STARTUP_S = 6.0
 """Seconds of a cell that go to starting the process and loading, for the time left."""
 
@@ -236,7 +239,10 @@ def decide(
     # A third is kept for what is not timed, so that the limit ends the repeats and not the cell.
     most_s = min(run_time_left_s, max(run_time_left_s - others_s, least_s))
     share_s = least_s + SHARES * max(0.0, most_s - least_s) / (SHARES + others)
-    budget_s = min(limit_s, min(most_s, share_s) * 2 / 3)
+    # Where the cells to come need more than there is, the last of them are lost in any case: the
+    # small ones before are not to be measured badly for that.
+    even_s = EVEN_SHARE * run_time_left_s / (1 + others)
+    budget_s = min(limit_s, max(min(most_s, share_s), even_s) * 2 / 3)
     if run_time_left_s < deadline_s:
         return Run(budget_s, run_time_left_s, "run_time_limit")
     return Run(budget_s, deadline_s, "time_limit")
@@ -260,14 +266,21 @@ def expected_s(cell: Cell, estimate: Estimate | None) -> float | None:
 
 
 def least_times_s(
-    cells: Iterable[Cell], measured: Measured, gmacs: Mapping[str, float | None]
+    cells: Iterable[Cell],
+    measured: Measured,
+    gmacs: Mapping[str, float | None],
+    *,
+    fits: Callable[[Cell], bool] = lambda _: True,
 ) -> list[float]:
     """Predicted seconds of each of ``cells`` that will run, if it is measured once.
 
-    Those of which nothing is known count as a start.
+    Those of which nothing is known, and those that do not fit, count as a start.
     """
     times = []
     for cell in cells:
+        if not fits(cell):
+            times.append(STARTUP_S)
+            continue
         estimate = measured.estimate(cell, gmacs=gmacs.get(cell.id))
         seconds = 0.0 if estimate is None else estimate.seconds
         if seconds <= cell.measure.cell_time_limit_s:

@@ -44,19 +44,21 @@ def prune_encoder(teacher: Encoder, widths: Sequence[int], stage: int) -> Encode
 
 @torch.no_grad()
 def level_features(encoder: Encoder, reader: nn.Conv2d, images: Tensor) -> None:
-    """Scale an encoder's deepest channels to a mean activation of 1, and what reads them back.
+    """Scale an encoder's deepest channels to a mean square of 1, and what reads them back.
 
     What the reader makes of the features stays the same. AdaIN adds 1e-5 to variances, which must
-    be little against them, and pruning leaves features of any size. Channels that fire a hundred
-    times less than the busiest are scaled by no more than that allows.
+    be little against them, and pruning leaves features of any size. Squares, because of a channel
+    that hardly ever fires the mean says nothing: by that it would be scaled a thousandfold, beyond
+    what float16 holds and what whitening can tell from the others' noise. Channels a hundred times
+    weaker than the strongest are scaled by no more than that allows.
 
     Args:
         encoder: to be scaled, at its last convolution.
         reader: the convolution that takes its features.
         images: (N, 3, H, W), to take the means over.
     """
-    mean = encoder(images).mean((0, 2, 3))
-    scale = 1 / mean.clamp_min(mean.amax().clamp_min(1e-12) / 100)
+    size = encoder(images).square().mean((0, 2, 3)).sqrt()
+    scale = 1 / size.clamp_min(size.amax().clamp_min(1e-12) / 100)
     last = encoder.get_submodule(encoder.description[-1].name)
     assert isinstance(last, nn.Conv2d)
     assert last.bias is not None

@@ -100,7 +100,7 @@ def test_aligned_students_have_their_teachers_statistics_and_no_dead_channel() -
 
 
 @torch.no_grad()
-def test_levelled_features_have_mean_one_and_read_the_same() -> None:
+def test_levelled_features_have_mean_square_one_and_read_the_same() -> None:
     encoder = teacher(3)
     encoder.get_parameter("conv3_1.weight").mul_(1e-3)
     encoder.get_parameter("conv3_1.bias").zero_()
@@ -108,8 +108,19 @@ def test_levelled_features_have_mean_one_and_read_the_same() -> None:
     images = torch.rand(3, 3, 32, 32)
     before = reader(encoder(images))
     level_features(encoder, reader, images)
-    mean = encoder(images).mean((0, 2, 3))
-    busy = mean > 0.5
+    square = encoder(images).square().mean((0, 2, 3))
+    busy = square > 0.5
     assert busy.any()
-    torch.testing.assert_close(mean[busy], torch.ones(int(busy.sum())), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(square[busy], torch.ones(int(busy.sum())), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(reader(encoder(images)), before, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_channel_that_hardly_ever_fires_is_not_blown_up() -> None:
+    encoder, reader = teacher(1), torch.nn.Conv2d(WIDE[0], 5, 1)
+    level_features(encoder, reader, images := torch.rand(2, 3, 64, 64))
+    before = encoder(images)[:, 0].amax()
+    # All but the brightest of its pixels go.
+    encoder.get_parameter("conv1_1.bias")[0] -= 0.98 * before
+    level_features(encoder, reader, images)
+    assert 0 < encoder(images)[:, 0].amax() < 100

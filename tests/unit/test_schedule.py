@@ -187,14 +187,36 @@ def test_repeats_are_given_up_for_the_cells_to_come():
             [],
             Estimate(5.0, ""),
             run_time_left_s=400.0,
-            others_s=others_s,
+            others_s=10.0 * others,
+            others=others,
         )
-        for others_s in (0.0, 370.0)
+        for others in (0, 37)
     )
     assert isinstance(alone, Run)
     assert isinstance(among, Run)
     assert alone.budget_s == 100.0
-    assert among.budget_s == 20.0
+    assert 5.0 < among.budget_s < 20.0
+
+
+def test_a_small_cell_has_its_even_share_though_large_ones_need_more_than_there_is():
+    run = decide(
+        make_cell(limit_s=100),
+        [],
+        Estimate(0.1, ""),
+        run_time_left_s=600.0,
+        others_s=4000.0,
+        others=9,
+    )
+    assert isinstance(run, Run)
+    assert run.budget_s == pytest.approx(600.0 / 2 / 10 * 2 / 3)
+
+
+def test_what_does_not_fit_is_no_more_than_a_start_for_the_time_left():
+    cells = [make_cell(limit_s=100), make_cell(limit_s=100)]
+    measured = Measured(prior=lambda _: Estimate(50.0, "", measured=False))
+    assert sum(least_times_s(cells, measured, {})) == 2 * (STARTUP_S + 50.0)
+    none = least_times_s(cells, measured, {}, fits=lambda _: False)
+    assert none == [STARTUP_S, STARTUP_S]
 
 
 def test_spare_time_is_shared_with_the_cells_to_come():
