@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+LARGEST_MAPPED_MP = 8.0
+"""Megapixels of an image up to which strips and patches are metered with large blocks mapped."""
 _MMAP_THRESHOLD = -3
 _TRIM_THRESHOLD = -1
 _SMALL = 128 << 10

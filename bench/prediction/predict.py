@@ -6,10 +6,12 @@ from typing import Literal
 
 from bench.cells import Cell, Precision
 from bench.execution.strip_plan import BudgetError
+from bench.measure.heap import LARGEST_MAPPED_MP
 from bench.prediction.budget import budget_bytes
 from bench.prediction.calibration import Calibration
 from bench.prediction.memory import (
     DATA_BYTES,
+    HELD,
     Overheads,
     peak_of_patches,
     peak_of_strips,
@@ -123,7 +125,9 @@ class Predictor:
         if cell.execution == "strips":
             strips = trace_strips(stylizer, *size)
             plan = strips.plan
-            return peak_of_strips(strips, overheads), strips.work, plan.rows, plan.scratch_bytes
+            stays = cell.device == "cpu" and cell.megapixels > LARGEST_MAPPED_MP
+            peak = peak_of_strips(strips, overheads, held=HELD if stays else 1.0)
+            return peak, strips.work, plan.rows, plan.scratch_bytes
         if cell.execution == "thumbnail":
             patches = trace_patches(stylizer, *size)
             return peak_of_patches(patches, overheads), patches.work, None, 0
