@@ -22,10 +22,9 @@ TWO_BYTES_BYTES = 8 * 10**6
 """CPU: what bfloat16 and float16 add to these."""
 WHITENING_BYTES = 18 * 10**6
 """CPU: what whitening adds to these: LAPACK, and buffers that MKL keeps."""
-HELD = 2.0
-"""CPU: memory that the strips of a large image take over that of what is live of them at one time,
-since what is freed is not all used again. Measured: 1.5 to 2.5 in float32 for AdaIN, 2.5 to 3.1 for
-WCT, 1.7 to 3.4 in bfloat16."""
+HELD = 1.92
+"""CPU: memory that the strips of a large image take over what is live of them at one time, since
+what is freed is not all used again. Measured in float32: 1.85 to 2.14, five cells beyond 40 MP."""
 DATA_BYTES = 48 * 10**6
 """CPU: what a cap on the data segment counts beyond what is resident: address space of generated
 kernels and of the allocator, and the stack of the thread that watches, 8 MB. Measured where passes
@@ -67,21 +66,16 @@ def peak_of_patches(traced: PatchesTrace, overheads: Overheads) -> float:
     return shown + traced.result_bytes - traced.shown_result_bytes
 
 
-def peak_of_strips(traced: StripsTrace, overheads: Overheads, *, held: float = 1.0) -> float:
+def peak_of_strips(traced: StripsTrace, overheads: Overheads) -> float:
     """Bytes that strips take at most, beside content, weights and the process itself.
 
     While a pass writes what stays of it for the next, or the result, what stayed of the one before
     is read and freed.
-
-    Args:
-        traced: the pass.
-        overheads: of the device.
-        held: memory taken over what is live of each strip; :data:`HELD` where freed blocks stay.
     """
     if traced.whole is not None:
         return overheads.on_top_of(traced.whole.peak_bytes)
     stays = [0, *(keep.memory_bytes for keep in traced.plan.keeps), traced.result_bytes]
     return max(
-        overheads.on_top_of(held * passing) + max(ends)
+        overheads.on_top_of(passing) + max(ends)
         for passing, ends in zip(traced.passing_bytes, pairwise(stays), strict=True)
     )

@@ -126,7 +126,7 @@ class Predictor:
             strips = trace_strips(stylizer, *size)
             plan = strips.plan
             stays = cell.device == "cpu" and cell.megapixels > LARGEST_MAPPED_MP
-            peak = peak_of_strips(strips, overheads, held=HELD if stays else 1.0)
+            peak = peak_of_strips(strips, overheads) * (HELD if stays else 1.0)
             return peak, strips.work, plan.rows, plan.scratch_bytes
         if cell.execution == "thumbnail":
             patches = trace_patches(stylizer, *size)
