@@ -4,6 +4,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -24,7 +25,11 @@ from distill.models import FAMILIES, METHODS, RATIOS, ModelSpec
 from distill.training.data import Crops, list_images
 from distill.training.loop import DTYPES, Schedule, Settings, Window, make_accelerator
 from distill.training.make import COMPRESSORS, ROLES, Job, Recipebook, Role, make
+from distill.training.recipes import LossWeights
 
+LOSS_TERMS = tuple(field.name for field in fields(LossWeights))
+OF_ADAIN = ("content", "style", "output")
+"""Loss terms that WCT's recipes do not have."""
 LINE_EVERY_S = 30.0
 """Without a terminal, a line of progress at most this often."""
 
@@ -93,6 +98,13 @@ def train(
     ] = 0.0,
     weight_decay: Annotated[float, typer.Option(help="Adam's weight decay.")] = 0.0,
     clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,
+    loss_weight: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Weight of a loss term, in the place of the recipe's, such as output=0; "
+            f"repeatable; terms: {', '.join(LOSS_TERMS)}."
+        ),
+    ] = None,
     precision: Annotated[
         str,
         typer.Option(
@@ -147,6 +159,7 @@ def train(
         clip=clip,
         precision=precision,  # type: ignore[arg-type]
         seed=seed,
+        loss_weights=_loss_weights(loss_weight or [], spec),
     )
     book = Recipebook(
         spec=spec,
@@ -192,6 +205,23 @@ def _range(text: str | None, crop: int) -> tuple[int, int]:
         raise UserError(
             f"resize: {text!r} is neither a number of pixels nor a range such as 150-300"
         ) from None
+
+
+def _loss_weights(texts: list[str], spec: ModelSpec) -> dict[str, float]:
+    terms = [term for term in LOSS_TERMS if spec.method == "adain" or term not in OF_ADAIN]
+    weights = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in terms:
+            raise UserError(
+                f"loss_weight: {name!r} is no loss term of {spec.method}, which has "
+                f"{', '.join(terms)}"
+            )
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            raise UserError(f"loss_weight: {text!r} is not of the form {name}=1.5") from None
+    return weights
 
 
 def _stages(text: str | None, spec: ModelSpec) -> tuple[int, ...] | None:

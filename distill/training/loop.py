@@ -4,7 +4,7 @@ import csv
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -52,6 +52,8 @@ class Settings:
     """Largest norm of the gradient; None for no limit."""
     precision: Precision = "fp32"
     seed: int = 0
+    loss_weights: dict[str, float] = field(default_factory=dict)
+    """Of loss terms, by the names of ``LossWeights``, in the place of the recipe's own."""
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
@@ -64,6 +66,9 @@ class Settings:
             raise UserError(f"warmup: {self.warmup} is not a part of the budget from 0 to below 1")
         if not self.weight_decay >= 0:
             raise UserError(f"weight_decay: {self.weight_decay} is below 0")
+        for name, value in self.loss_weights.items():
+            if not (value >= 0 and math.isfinite(value)):
+                raise UserError(f"loss_weight: {name}={value} is not 0 or above")
 
     def progress(self, step: int, elapsed_s: float) -> float:
         """Part of the budget that is used up, from 0 upwards."""
@@ -174,6 +179,7 @@ def train(
     """
     dtype = DTYPES[settings.precision]
     recipe.set_precision(dtype)
+    recipe.weights = replace(recipe.weights, **settings.loss_weights)
     recipe.to(memory_format=torch.channels_last)
     trained = [p for p in recipe.trainable.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(

@@ -187,7 +187,7 @@ class AdainDecoderRecipe(Recipe):
                 features = adain(*self.encoder(torch.cat((content, style))).chunk(2))
         stylised = self.trainable(features)
         terms = self.adain_terms(stylised, teacher, target)
-        if self.teacher_decoder is not None:
+        if self.teacher_decoder is not None and self.weights.output:
             with torch.no_grad():
                 picture = self.teacher_decoder(target)
             terms["output"] = self.weights.output * mse(stylised, picture)

@@ -74,6 +74,14 @@ def test_adain_student_is_a_whole_model(photos: Path, tmp_path: Path) -> None:
     command = ["train", "--ratio", "64", "--teacher", str(teacher), "--out", str(out), *common]
     assert run_app(app, "distill", command) == 0
     assert run_app(app, "distill", ["info", f"adain-vgg16-64x:{out}"]) == 0
+    again = [*command, "--out", str(tmp_path / "again"), "--start", str(out)]
+    assert run_app(app, "distill", [*again, "--loss-weight", "output=0"]) == 0
+    terms = {
+        folder: (folder / "training" / "stage4-decoder" / "log.csv").read_text().splitlines()[0]
+        for folder in (out, tmp_path / "again")
+    }
+    assert "output" in terms[out]
+    assert "output" not in terms[tmp_path / "again"]
 
 
 def test_resume_makes_what_is_missing_and_nothing_else(
@@ -137,6 +145,10 @@ def test_two_processes_train_the_same_model_as_one(
         (["--data", "nowhere"], "nowhere"),
         (["--method", "adain", "--stages", "4"], "--styles"),
         (["--teacher", "nowhere"], "nowhere"),
+        (["--loss-weight", "output=0"], "'output' is no loss term of wct"),
+        (["--loss-weight", "pixel:2"], "'pixel:2' is no loss term of wct, which has embedding"),
+        (["--loss-weight", "pixel=much"], "'pixel=much' is not of the form pixel=1.5"),
+        (["--loss-weight", "pixel=-1"], "pixel=-1.0 is not 0 or above"),
         (["--device", "gpu"], "device: 'gpu'; allowed are auto, cpu, cuda and cuda:N"),
     ],
 )

@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from tests.performance.compare_experiment import MEMORY_GROWTH, SLOWDOWNS, Measured, judge
+from tests.performance.compare_experiment import (
+    DESIGNS,
+    MEMORY_GROWTH,
+    SLOWDOWNS,
+    Measured,
+    judge,
+)
 
 
 def rounds(count: int, spread: float) -> list[Measured]:
@@ -25,6 +31,7 @@ def rounds(count: int, spread: float) -> list[Measured]:
 def test_on_a_quiet_machine_all_is_found_and_nothing_else():
     found = list(judge(rounds(20, 0.005)))
     assert {row.variant for row in found} == set(SLOWDOWNS) - {"a"}
+    assert {(row.design, row.processes) for row in found} == set(DESIGNS)
     for row in found:
         shift = row.processes if row.design == "separate" else 0
         assert row.comparisons == 20 - row.processes - shift + 1
@@ -37,4 +44,4 @@ def test_on_a_noisy_machine_what_is_not_told_is_not_called_unchanged():
         assert row.found + row.missed + row.inconclusive == row.comparisons or row.variant == "b"
         if row.variant == "slower-20":
             assert row.missed == 0
-            assert row.inconclusive > 0
+            assert row.inconclusive > 0 or row.processes > 5

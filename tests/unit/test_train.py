@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ class Toy(Recipe):
         super().__init__(Encoder("vgg16", (8,), 1), nn.Conv2d(3, 3, 1), LossWeights())
 
     def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
-        return {"pixel": mse(self.trainable(content), 1 - content)}
+        return {"pixel": self.weights.pixel * mse(self.trainable(content), 1 - content)}
 
     def sample(self, content: Tensor, style: Tensor | None = None) -> Tensor:
         return self.trainable(content)
@@ -153,6 +154,16 @@ def test_tensorboard_files_hold_curves_and_samples(tmp_path: Path) -> None:
     assert events.Tags()["images"] != []
 
 
+def test_loss_weights_replace_the_recipes_own(tmp_path: Path) -> None:
+    recipe = Toy()
+    before = recipe.trainable.weight.detach().clone()
+    outcome = run(tmp_path, replace(SETTINGS, loss_weights={"pixel": 0.0}), recipe=recipe)
+    assert outcome.final_terms() == {"pixel": 0.0}
+    assert torch.equal(recipe.trainable.weight, before)
+    with pytest.raises(UserError, match="loss_weights"):
+        run(tmp_path, SETTINGS, resume=True)
+
+
 def test_schedules() -> None:
     cosine = [SETTINGS.rate(p / 100) for p in range(101)]
     assert max(cosine) == pytest.approx(1e-2)
@@ -174,9 +185,11 @@ def test_schedules() -> None:
         {"warmup": 1.0},
         {"weight_decay": -1.0},
         {"clip": 0.0},
+        {"loss_weights": {"pixel": -1.0}},
+        {"loss_weights": {"pixel": float("nan")}},
     ],
 )
-def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
+def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError):
         replace(SETTINGS, **wrong)
 
