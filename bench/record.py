@@ -104,8 +104,9 @@ class Record(BaseModel):
     peak_device_mb: float | None = None
     """CUDA: by NVML, context included."""
     peak_rss_growth_mb: float | None = None
-    """CPU: peak resident set of the first pass over what stood before it, large blocks being mapped
-    one by one: what the C library would keep of freed ones differs from process to process."""
+    """CPU: peak resident set of the first pass over what stood before it. Large blocks are mapped
+    one by one, since what the C library would keep of freed ones differs from process to process;
+    not in strips and patches of images above 8 megapixels, which that would slow too much."""
 
     predicted_peak_mb: float | None = None
     """The peak of one pass as predicted before the cell was run (not measured), in the terms of

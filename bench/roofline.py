@@ -10,8 +10,6 @@ save traffic, so that a point may lie above the slope. Ceilings are measured, no
 import csv
 import io
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -20,7 +18,7 @@ from typing import Any
 
 from bench.cells import Cell, Precision
 from bench.errors import EnvironmentUnfitError, UserError
-from bench.run.executor import worker_environment
+from bench.run.aside import measure_aside
 
 FILE = "roofline.csv"
 _LONGEST_S = 1800.0
@@ -83,24 +81,16 @@ def measure_roofline(
     with tempfile.TemporaryDirectory() as folder:
         asked, out = Path(folder) / "request.json", Path(folder) / "roofline.json"
         asked.write_text(json.dumps(request), encoding="utf-8")
-        command = (sys.executable, "-P", "-m", "bench.roofline_worker", str(asked), str(out))
-        try:
-            done = subprocess.run(
-                command,
-                env=worker_environment(like),
-                capture_output=True,
-                text=True,
-                timeout=_LONGEST_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise EnvironmentUnfitError(
-                f"the roofline took longer than {_LONGEST_S:.0f} s; take a smaller --size"
-            ) from None
-        if done.returncode != 0 or not out.is_file():
-            last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
-            raise EnvironmentUnfitError(f"measuring the roofline failed: {last}")
-        found = json.loads(out.read_text(encoding="utf-8"))
+        written = measure_aside(
+            "bench.roofline_worker",
+            (str(asked), str(out)),
+            like=like,
+            out=out,
+            longest_s=_LONGEST_S,
+            what="measuring the roofline",
+            advice="take a smaller --size",
+        )
+    found = json.loads(written)
     ceilings = {one["precision"]: one for one in found["ceilings"]}
     if not found["points"]:
         reasons = "; ".join(str(one.get("absent")) for one in found["ceilings"])

@@ -13,10 +13,12 @@ from bench.compare.quality import compare_quality
 from bench.compare.result import (
     VERDICTS,
     CellResult,
+    Code,
     Comparison,
     Finding,
     Limits,
     SideSummary,
+    Verdict,
     exit_code,
     gravest,
 )
@@ -171,17 +173,10 @@ def _sampled(
     if metric.jitter:
         base, new = (tuple(max(v, metric.jitter) for v in side) for side in (base, new))
     if not all(0 < value < math.inf for value in (*base, *new)):
-        same = set(base) == set(new)
-        return Finding(
-            metric=metric.name,
-            family=metric.family,
-            unit=metric.unit,
-            processes_base=len(base),
-            processes_new=len(new),
-            verdict="unchanged" if same else "not_comparable",
-            code="same" if same else "not_finite",
-            reason="the same" if same else "has values that no ratio can be taken of",
-        )
+        if set(base) == set(new):
+            return _untested(metric, base, new, "unchanged", "same", "the same")
+        why = "has values that no ratio can be taken of"
+        return _untested(metric, base, new, "not_comparable", "not_finite", why)
     return Sampled(
         COMPARED[field],
         base,
@@ -192,16 +187,30 @@ def _sampled(
 
 
 def _missing(metric: Compared, base: Sequence[float], new: Sequence[float]) -> Finding:
-    lacking = "the new side" if base else "the base"
+    if base:
+        why = "the new side does not have it"
+        return _untested(metric, base, new, "inconclusive", "metric_missing", why)
+    why = "the base does not have it"
+    return _untested(metric, base, new, "not_comparable", "not_measured", why)
+
+
+def _untested(
+    metric: Compared,
+    base: Sequence[float],
+    new: Sequence[float],
+    verdict: Verdict,
+    code: Code,
+    reason: str,
+) -> Finding:
     return Finding(
         metric=metric.name,
         family=metric.family,
         unit=metric.unit,
         processes_base=len(base),
         processes_new=len(new),
-        verdict="inconclusive" if base else "not_comparable",
-        code="metric_missing" if base else "not_measured",
-        reason=f"{lacking} does not have it",
+        verdict=verdict,
+        code=code,
+        reason=reason,
     )
 
 

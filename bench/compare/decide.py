@@ -25,7 +25,7 @@ from bench.compare.statistics import (
 
 LEVEL = 0.02
 """Stated chance that any cell of a comparison is called slower, or larger, without a change."""
-_TESTED_AT = 0.0075
+TESTED_AT = 0.0075
 """Level of the tests: less, so that the stated one also holds for noise that is not normal."""
 CONFIDENCE = 0.95
 LEAST_PROCESSES = 4
@@ -137,9 +137,9 @@ def _finding(
     more: int | None = None
     verdict: Verdict
     code: Code
-    if effect.value > least and chance <= _TESTED_AT:
+    if effect.value > least and chance <= TESTED_AT:
         verdict, code, reason = "regression", worse, _limit(sample)
-    elif effect.value < -least and chance_better <= _TESTED_AT:
+    elif effect.value < -least and chance_better <= TESTED_AT:
         verdict, code, reason = "improvement", better, f"{better.replace('_', ' ')} than before"
     elif high <= least:
         verdict, code = "unchanged", "within_limit"
@@ -178,7 +178,7 @@ def _more(sample: Sampled, effect: Effect, *, tests: int) -> int | None:
     needed = repeats_needed(
         effect,
         effect.value if over else sample.least - effect.value,
-        _TESTED_AT / tests if over else (1 - CONFIDENCE) / 2,
+        TESTED_AT / tests if over else (1 - CONFIDENCE) / 2,
     )
     have = min(len(sample.base), len(sample.new))
     return None if needed is None else max(needed - have, 1)
@@ -188,7 +188,7 @@ def _settled(sample: Sampled, effect: Effect, *, tests: int) -> bool:
     """Whether it would be decided if the machine had not drifted."""
     still = replace(effect, drift=0.0)
     return (
-        effect.value > sample.least and still.chance_of_no_increase() <= _TESTED_AT / tests
+        effect.value > sample.least and still.chance_of_no_increase() <= TESTED_AT / tests
     ) or still.interval(CONFIDENCE)[1] <= sample.least
 
 

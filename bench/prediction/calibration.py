@@ -8,8 +8,6 @@ as fast as the fastest of its repeats: whatever else runs on the machine only sl
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +19,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.cells import Cell, Frozen, Precision
-from bench.errors import EnvironmentUnfitError
 from bench.measure.environment import collect_environment
 from bench.prediction.memory import Overheads
 from bench.prediction.time import Roofline, Timed, fit_roofline
@@ -146,33 +143,21 @@ def calibrate(like: Cell, precisions: Sequence[Precision]) -> Calibration:
 
 
 def _measure(like: Cell, precisions: Sequence[Precision]) -> CalibrationFile:
-    from bench.run.executor import worker_environment
+    from bench.run.aside import measure_aside
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "calibration.json"
         threads = "-" if like.threads is None else str(like.threads)
-        command = [
-            *(sys.executable, "-P", "-m", "bench.prediction.calibration_worker"),
-            *(like.device, threads, ",".join(precisions), str(out)),
-        ]
-        try:
-            done = subprocess.run(
-                command,
-                env=worker_environment(like),
-                capture_output=True,
-                text=True,
-                timeout=_LONGEST_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise EnvironmentUnfitError(
-                f"calibrating {like.device} took longer than {_LONGEST_S:.0f} s; is something else "
-                "using it? Try again later, or plan with --no-calibration"
-            ) from None
-        if done.returncode != 0 or not out.is_file():
-            last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
-            raise EnvironmentUnfitError(f"calibrating {like.device} failed: {last}")
-        return CalibrationFile.model_validate(json.loads(out.read_bytes()))
+        written = measure_aside(
+            "bench.prediction.calibration_worker",
+            (like.device, threads, ",".join(precisions), str(out)),
+            like=like,
+            out=out,
+            longest_s=_LONGEST_S,
+            what=f"calibrating {like.device}",
+            advice="is something else using it? Try again later, or plan with --no-calibration",
+        )
+        return CalibrationFile.model_validate(json.loads(written))
 
 
 def _identity(like: Cell, environment: Mapping[str, Any] | None = None) -> dict[str, str]:

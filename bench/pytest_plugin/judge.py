@@ -72,7 +72,7 @@ def judge(base: Side, new: Side, *, base_name: str, limits: Limits, checks: int)
 def _over_all(finding: Finding, checks: int) -> Finding:
     """A regression that one of so many checks may well show by chance is none yet."""
     chance = finding.chance
-    if finding.verdict != "regression" or chance is None or checks * chance <= decide._TESTED_AT:
+    if finding.verdict != "regression" or chance is None or checks * chance <= decide.TESTED_AT:
         return finding
     reason = (
         f"chance would show such an increase in {brief(min(1.0, checks * chance))} of sessions of "
