@@ -17,7 +17,8 @@ from bench.cli_compare import (
     OutputOption,
     Partial,
     checked,
-    judge,
+    compared,
+    tell,
     write,
 )
 from bench.errors import UserError
@@ -64,6 +65,15 @@ def ab(
             max=1000,
             help=f"Processes of each side for each timed cell; {PROCESSES} unless the scenario "
             "asks for several. With --resume, raise the number to N.",
+        ),
+    ] = None,
+    again: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=1000,
+            help="Where these cannot tell, go on, once, to N processes of each side.",
         ),
     ] = None,
     environment: Annotated[
@@ -114,7 +124,7 @@ def ab(
     if resume is not None:
         if base_ref is not None or set_ or device is not None:
             raise UserError("--resume DIR takes versions, scenario and settings from DIR alone")
-        folder, plan = resume, read_plan(resume)
+        plan = read_plan(resume)
         if processes is not None and processes < plan.processes:
             raise UserError(
                 f"{resume}: has {plan.processes} processes a side; {processes} are fewer, and what "
@@ -134,7 +144,11 @@ def ab(
             environment=environment,
             seed=seed,
         )
-        folder = create(plan, out)
+    if again is not None and again <= plan.processes:
+        raise UserError(
+            f"--again {again}: not more than the {plan.processes} processes a side of before"
+        )
+    folder = resume or create(plan, out)
     write_plan(plan, folder)
     for name, version in (("base", plan.base), ("new", plan.new)):
         say(f"{name + ':':<6}{version.label}")
@@ -142,10 +156,17 @@ def ab(
         say("both are the same code: what differs is this machine's noise")
     try:
         runs = measure(plan, folder, say=say)
+        comparison = compared(runs.base, runs.new, wanted)
+        if again is not None and comparison.exit_code == 3:
+            say(f"{plan.processes} processes a side cannot tell: going on to {again}")
+            plan = plan.model_copy(update={"processes": again})
+            write_plan(plan, folder)
+            runs = measure(plan, folder, say=say)
+            comparison = compared(runs.base, runs.new, wanted)
     except KeyboardInterrupt:
         print(f"{folder}: stopped; go on with: bench ab --resume {folder}", file=sys.stderr)
         raise
-    comparison = judge(runs.base, runs.new, wanted)
+    tell(comparison, wanted)
     kept = {folder / "comparison.json": "json", folder / "comment.md": "md"}
     write(comparison, kept, everything=True)
     if comparison.exit_code == 3:

@@ -112,7 +112,9 @@ def compare(
         output=output,
         everything=all_,
     )
-    return judge(base, new, wanted, baselines=baselines).exit_code
+    comparison = compared(base, new, wanted, baselines=baselines)
+    tell(comparison, wanted)
+    return comparison.exit_code
 
 
 def checked(
@@ -150,8 +152,8 @@ def checked(
     )
 
 
-def judge(base: Path, new: Path, wanted: Wanted, *, baselines: Path = FOLDER) -> "Comparison":
-    """Compare, print and write as is wanted."""
+def compared(base: Path, new: Path, wanted: Wanted, *, baselines: Path = FOLDER) -> "Comparison":
+    """Compare as is wanted."""
     from bench.compare.comparison import compare as compare_sides
     from bench.compare.load import load_side
 
@@ -165,9 +167,13 @@ def judge(base: Path, new: Path, wanted: Wanted, *, baselines: Path = FOLDER) ->
         partial=wanted.partial,
     )
     _all_judged(comparison, wanted.asked)
+    return comparison
+
+
+def tell(comparison: "Comparison", wanted: Wanted) -> None:
+    """Print and write as is wanted."""
     _show(comparison, wanted.shown, everything=wanted.everything)
     write(comparison, wanted.targets, everything=wanted.everything)
-    return comparison
 
 
 def _all_judged(comparison: "Comparison", asked: Iterable[str]) -> None:

@@ -1,8 +1,10 @@
 """Two commits of this project measured in turn: worktrees, processes, interruption, verdict."""
 
+import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import bench as package
 from bench.ab.checkouts import find_version
 from bench.ab.session import Plan, Runs, create, measure, read_plan, write_plan
 from bench.cli import app
-from bench.cli_compare import checked, judge
+from bench.cli_compare import checked, compared
 from bench.run.store import RunFolder
 from distill.command_line import run_app
 
@@ -20,6 +22,7 @@ ROOT = Path(package.__file__).parents[1]
 # Takes the time that its own checkout says: what a worker of other code would not know.
 WORKER = """
 import json, sys
+from functools import partial
 from pathlib import Path
 from bench.run.worker import die_with_parent
 die_with_parent(int(sys.argv[4]))
@@ -89,7 +92,7 @@ def judged(runs: Runs) -> tuple[int, set[str | None]]:
         output=None,
         everything=False,
     )
-    comparison = judge(runs.base, runs.new, wanted)
+    comparison = compared(runs.base, runs.new, wanted)
     findings = [finding for cell in comparison.cells for finding in cell.findings]
     return comparison.exit_code, {finding.design for finding in findings}
 
@@ -135,6 +138,21 @@ def test_two_commits_are_measured_in_turn_stopped_resumed_and_compared(
     assert all(commit in text for commit, text in zip(commits, versions, strict=True))
     assert judged(runs) == (1, {"alternating"})
     assert not list(Path.cwd().glob("runs"))
+
+
+def test_where_the_first_processes_cannot_tell_it_goes_on_once(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("bench.ab.session.measure", partial(measure, worker=FAKE_WORKER))
+    arguments = ["ab", "HEAD^", "main", "tiny.yaml", "--environment", "shared", "--quiet"]
+    arguments += ["--out", str(tmp_path / "runs"), "--metric", "latency_ms"]
+    few = ["--repeats-across-processes", "2"]
+    assert run_app(app, "bench", [*arguments, *few, "--again", "4"]) == 1
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert read_plan(folder).processes == 4
+    comparison = json.loads((folder / "comparison.json").read_text())
+    (finding,) = (f for cell in comparison["cells"] for f in cell["findings"])
+    assert (finding["processes_base"], finding["processes_new"]) == (4, 4)
 
 
 def test_a_scenario_that_one_version_does_not_know_is_refused_by_name(
