@@ -72,7 +72,7 @@ def _reach(one: Series) -> dict[str, Any]:
             "largest_megapixels": searched["megapixels"],
             "largest_found_by": "search",
             "next_megapixels": searched["beyond_megapixels"],
-            "next_status": _ENDED_BY.get(limit),
+            "next_status": ENDED_BY.get(limit),
         }
     largest = one.ok[-1] if one.ok else None
     beyond = next_size(one)
@@ -86,7 +86,7 @@ def _reach(one: Series) -> dict[str, Any]:
     }
 
 
-_ENDED_BY = {"memory": "out_of_memory", "time": "timeout", "crash": "crashed"}
+ENDED_BY = {"memory": "out_of_memory", "time": "timeout", "crash": "crashed"}
 """Status of the smallest image that did not run, by what kept it from running."""
 _SETTINGS = (
     *("run", "model", "execution", "precision", "device", "alpha", "seed", "threads"),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from bench.record import Record
 from reports.caveats import caveats, failures
+from reports.model_rows import ENDED_BY
 from reports.quality_points import no_quality, trained_points
 from reports.quality_remarks import absent_everywhere, metric_names
 from reports.quality_table import comparable
@@ -91,6 +92,21 @@ def _reaches(results: Results) -> list[str]:
 
 
 def _reach(one: Series) -> str:
+    return " ".join(part for part in (_swept(one), _searched(one)) if part)
+
+
+def _searched(one: Series) -> str | None:
+    """What a search for the largest image found, beside the sizes of the sweep."""
+    found = one.first.largest_searched
+    if found is None:
+        return None
+    size = f"{megapixels(found['megapixels'])} ({found['width']}x{found['height']})"
+    ended, beyond = ENDED_BY.get(found["limit"]), found["beyond_megapixels"]
+    why = f"{megapixels(beyond)}: {STATUS_WORDS[ended]}" if ended else "nothing larger was tried"
+    return f"Searched for, the largest that runs is {size}; {why}."
+
+
+def _swept(one: Series) -> str:
     beyond = next_size(one)
     start = f"to {_size(one.ok[-1])}" if one.ok else "measured at no size"
     if beyond is None:

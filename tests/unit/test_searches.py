@@ -24,6 +24,7 @@ from bench.scenario import load_scenario
 from bench.searches import FILE, PROBES, Search, read_searches, search_run
 from reports.model_table import model_table
 from reports.reading import read_results
+from reports.summary import findings
 
 MOST = 40_000
 """Pixels that fit."""
@@ -129,6 +130,11 @@ def test_the_table_of_models_shows_what_was_found_and_says_so(tmp_path):
     assert (after["largest_found_by"], after["next_status"]) == ("search", "out_of_memory")
     text = markdown_of(path)
     assert "Found by" in text
+    told = dict(findings(read_results(read_run(path).frame)))["How far each model goes"]
+    assert any(
+        "largest that runs is" in line and f"({found.width}x{found.height})" in line
+        for line in told
+    )
     assert "≥" not in text.partition("\n\n")[0]
     assert {**after, "x": 0}.keys() == {**before, "x": 0}.keys()
 
