@@ -138,15 +138,3 @@ def image_source(spec: str, size: Size | None, role: Role) -> Path | tuple[Kind,
         name = _builtin(spec)
         return _GENERATED[name] if name in _GENERATED else _photograph(name)
     return Path(spec)
-
-
-def upscale_factor(spec: str, size: Size | None, *, role: Role = "content") -> float:
-    """How much loading the spec at a size enlarges it along a side; 1.0 when it does not.
-
-    Raises ``UserError`` as ``bench.images.read_image`` does; a file's pixels are not decoded.
-    """
-    source = image_source(spec, size, role)
-    if size is None or not isinstance(source, Path):
-        return 1.0
-    native = image_size(source)
-    return max(1.0, size.width / native.width, size.height / native.height)

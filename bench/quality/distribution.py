@@ -72,7 +72,6 @@ class SetFeatures:
     a seed must not depend on one.
     """
 
-    facts_of: Network
     distances: Tensor
     """float32 (N, D)."""
     scores: Tensor | None
@@ -197,7 +196,6 @@ def extract(
 
     return {
         name: SetFeatures(
-            name,
             sorted_rows(name, network.facts.layer),
             None if network.scores is None else sorted_rows(name, network.scores),
             min(sizes, key=lambda size: size[0] * size[1]),

@@ -172,13 +172,6 @@ class Measured:
         )
 
 
-def estimate_pass_s(
-    cell: Cell, records: Iterable[Record], *, gmacs: float | None = None
-) -> Estimate | None:
-    """Predict the seconds of one pass from records; see :meth:`Measured.estimate`."""
-    return Measured(records).estimate(cell, gmacs=gmacs)
-
-
 def decide(
     cell: Cell,
     records: Sequence[Record],

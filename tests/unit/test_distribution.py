@@ -369,7 +369,7 @@ def test_a_result_says_what_it_is_of_and_that_the_set_is_small(found):
 
 
 def features(n: int, dimension: int = 512) -> distribution.SetFeatures:
-    return distribution.SetFeatures("vgg", torch.randn(n, dimension), None, (64, 64), (64, 64))
+    return distribution.SetFeatures(torch.randn(n, dimension), None, (64, 64), (64, 64))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from bench.image_specs import (
     BUILTIN_STYLES,
     builtin_names,
     expand_images,
-    upscale_factor,
 )
 from bench.image_tensors import load_tensor, to_uint8
 from bench.images import cover, image_size, read_image, resize
@@ -447,19 +446,6 @@ def test_loading_a_file(tmp_path: Path, picture: np.ndarray) -> None:
     np.testing.assert_array_equal(to_uint8(sized), cover(picture, Size(8, 9)))
     with pytest.raises(UserError):
         load_tensor(str(tmp_path / "b.png"), None, role="style")
-
-
-def test_upscale_factor(tmp_path: Path, picture: np.ndarray) -> None:
-    path = str(tmp_path / "a.png")
-    write_picture(path, picture)
-    assert upscale_factor(path, None) == 1
-    assert upscale_factor(path, Size(30, 20)) == 1
-    assert upscale_factor(path, Size(10, 10)) == 1
-    assert upscale_factor(path, Size(60, 20)) == 2
-    assert upscale_factor(path, Size(10, 50)) == 2.5
-    assert upscale_factor("builtin", Size(4096, 4096)) == 1
-    assert upscale_factor("builtin:starry", Size(4096, 4096), role="style") == 1
-    assert upscale_factor("builtin:astronaut", Size(1024, 512)) == 2
 
 
 def test_to_uint8_rounds_and_clamps() -> None:

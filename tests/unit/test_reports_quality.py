@@ -52,7 +52,7 @@ def note_of(metric: str, images: int) -> str:
     if images >= 5 * 512:  # enough for its features: it says no more than the sizes
         return f"{images} outputs and {images} styles"
     torch.manual_seed(0)
-    sets = [SetFeatures("vgg", torch.randn(images, 512), None, (64, 64), (64, 64)) for _ in "ab"]
+    sets = [SetFeatures(torch.randn(images, 512), None, (64, 64), (64, 64)) for _ in "ab"]
     return f"{images} outputs and {images} styles; {compute(SET_METRICS[metric], *sets).warning}"
 
 

@@ -16,7 +16,6 @@ from bench.run.schedule import (
     Skip,
     by_work,
     decide,
-    estimate_pass_s,
     expected_s,
     least_times_s,
     time_left_s,
@@ -95,7 +94,7 @@ def test_estimate_is_in_proportion_to_the_largest_measured_size():
         record_of(make_cell(1000), latency_ms=1500.0),
         record_of(make_cell(1500), "out_of_memory", latency_ms=1.0),
     ]
-    estimate = estimate_pass_s(make_cell(4000), records)
+    estimate = Measured(records).estimate(make_cell(4000))
     assert estimate is not None
     assert estimate.seconds == pytest.approx(6.0)
     assert "1 MP measured at 1.5 s" in estimate.basis
@@ -104,7 +103,7 @@ def test_estimate_is_in_proportion_to_the_largest_measured_size():
 @given(st.floats(1, 1e5), st.integers(1, 40))
 def test_estimate_of_what_was_measured_is_what_was_measured(latency_ms: float, side: int):
     cell = make_cell(100 * side)
-    estimate = estimate_pass_s(cell, [record_of(cell, latency_ms=latency_ms)])
+    estimate = Measured([record_of(cell, latency_ms=latency_ms)]).estimate(cell)
     assert estimate is not None
     assert estimate.seconds == pytest.approx(latency_ms / 1e3)
 
@@ -115,7 +114,7 @@ def test_estimate_of_what_was_measured_is_what_was_measured(latency_ms: float, s
 def test_nothing_is_extrapolated_from_another_precision_device_or_kind(other):
     cell = quality_cell(1) if other.get("kind") else make_cell(**other)
     records = [record_of(cell, latency_ms=1.0, gmacs=1.0)]
-    assert estimate_pass_s(make_cell(2000), records, gmacs=2.0) is None
+    assert Measured(records).estimate(make_cell(2000), gmacs=2.0) is None
 
 
 def test_another_model_of_the_method_lends_its_speed():
@@ -124,11 +123,11 @@ def test_another_model_of_the_method_lends_its_speed():
         record_of(make_cell(500, model="adain-vgg16-64x"), latency_ms=1000.0, gmacs=10.0),
         record_of(make_cell(model="wct-vgg19-1x"), latency_ms=1000.0, gmacs=900.0),
     ]
-    estimate = estimate_pass_s(make_cell(), records, gmacs=400.0)
+    estimate = Measured(records).estimate(make_cell(), gmacs=400.0)
     assert estimate is not None
     assert estimate.seconds == pytest.approx(4.0)
     assert "adain-vgg16-64x" in estimate.basis
-    stranger = estimate_pass_s(make_cell(model="wct-vgg16-64x"), records, gmacs=450.0)
+    stranger = Measured(records).estimate(make_cell(model="wct-vgg16-64x"), gmacs=450.0)
     assert stranger is not None
     assert stranger.seconds == pytest.approx(0.5)
     assert "wct-vgg19-1x" in stranger.basis
@@ -136,15 +135,15 @@ def test_another_model_of_the_method_lends_its_speed():
 
 def test_no_estimate_without_a_measurement_or_a_count():
     lent = [record_of(make_cell(model="adain-vgg16-64x"), latency_ms=1.0, gmacs=1.0)]
-    assert estimate_pass_s(make_cell(), [], gmacs=1.0) is None
-    assert estimate_pass_s(make_cell(), lent, gmacs=None) is None
+    assert Measured([]).estimate(make_cell(), gmacs=1.0) is None
+    assert Measured(lent).estimate(make_cell(), gmacs=None) is None
 
 
 def test_nothing_is_extrapolated_far_from_what_was_measured():
     tiny = [record_of(make_cell(10, 10), latency_ms=200.0, gmacs=0.01)]
-    assert estimate_pass_s(make_cell(80, 80), tiny, gmacs=0.64) is not None
-    assert estimate_pass_s(make_cell(81, 80), tiny, gmacs=0.65) is None
-    assert estimate_pass_s(make_cell(model="adain-vgg16-1x"), tiny, gmacs=0.65) is None
+    assert Measured(tiny).estimate(make_cell(80, 80), gmacs=0.64) is not None
+    assert Measured(tiny).estimate(make_cell(81, 80), gmacs=0.65) is None
+    assert Measured(tiny).estimate(make_cell(model="adain-vgg16-1x"), gmacs=0.65) is None
 
 
 def test_a_cell_runs_with_twice_its_limit_and_a_minute():
