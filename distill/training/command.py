@@ -22,10 +22,13 @@ from rich.progress import (
 from distill.devices import resolve_device
 from distill.errors import UserError
 from distill.models import FAMILIES, METHODS, RATIOS, ModelSpec
+from distill.training.book import COMPRESSORS, ROLES, Job, Recipebook, Role
 from distill.training.data import Crops, list_images
-from distill.training.loop import DTYPES, Schedule, Settings, Window, make_accelerator
-from distill.training.make import COMPRESSORS, ROLES, Job, Recipebook, Role, make
+from distill.training.history import Window
+from distill.training.loop import make_accelerator
+from distill.training.make import make
 from distill.training.recipes import LossWeights
+from distill.training.settings import DTYPES, Schedule, Settings
 
 LOSS_TERMS = tuple(field.name for field in fields(LossWeights))
 OF_ADAIN = ("content", "style", "output")

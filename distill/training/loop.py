@@ -1,122 +1,32 @@
-"""The training loop: steps, schedule, checkpoints, logs, and an end that is never a surprise."""
+"""The training loop: steps, checkpoints, logs, and an end that is never a surprise."""
 
-import csv
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from distill.errors import EnvironmentUnfitError, UserError
-from distill.files import write_atomically
+from distill.training.checkpoints import restore, save_checkpoint
+from distill.training.history import Outcome, Window, write_log
 from distill.training.recipes import Recipe
+from distill.training.settings import DTYPES, Settings
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-Schedule = Literal["cosine", "constant"]
-Precision = Literal["fp32", "bf16"]
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
 DIVERGED = 50.0
 """A window's loss above this multiple of the best window's so far is a divergence."""
-CHECKPOINT_FORMAT = 1
 
 
 class TrainingFailedError(UserError):
     """The loss is no longer a number, or ran away."""
 
     exit_code = 1
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How one network is trained. What must be the same when a training is resumed."""
-
-    steps: int | None = None
-    """Length in steps, or ..."""
-    minutes: float | None = None
-    """... in minutes of training; one of the two."""
-    batch: int = 16
-    """Images of one step, over all devices."""
-    learning_rate: float = 1e-4
-    schedule: Schedule = "constant"
-    warmup: float = 0.0
-    """Part of the budget over which the learning rate rises from 0."""
-    weight_decay: float = 0.0
-    clip: float | None = None
-    """Largest norm of the gradient; None for no limit."""
-    precision: Precision = "fp32"
-    seed: int = 0
-    loss_weights: dict[str, float] = field(default_factory=dict)
-    """Of loss terms, by the names of ``LossWeights``, in the place of the recipe's own."""
-
-    def __post_init__(self) -> None:
-        if (self.steps is None) == (self.minutes is None):
-            raise UserError("the budget is given in steps or in minutes: one of the two")
-        for name in ("steps", "minutes", "batch", "learning_rate", "clip"):
-            value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise UserError(f"{name}: {value} is not above 0")
-        if not 0 <= self.warmup < 1:
-            raise UserError(f"warmup: {self.warmup} is not a part of the budget from 0 to below 1")
-        if not self.weight_decay >= 0:
-            raise UserError(f"weight_decay: {self.weight_decay} is below 0")
-        for name, value in self.loss_weights.items():
-            if not (value >= 0 and math.isfinite(value)):
-                raise UserError(f"loss_weight: {name}={value} is not 0 or above")
-
-    def progress(self, step: int, elapsed_s: float) -> float:
-        """Part of the budget that is used up, from 0 upwards."""
-        if self.steps is not None:
-            return step / self.steps
-        assert self.minutes is not None
-        return elapsed_s / (60 * self.minutes)
-
-    def rate(self, progress: float) -> float:
-        """Learning rate at a part of the budget."""
-        if progress < self.warmup:
-            return self.learning_rate * max(progress / self.warmup, 1e-3)
-        if self.schedule == "constant":
-            return self.learning_rate
-        part = min(1.0, (progress - self.warmup) / (1 - self.warmup))
-        return self.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * part)) / 2)
-
-
-@dataclass
-class Window:
-    """Means over some steps: one line of the log."""
-
-    step: int
-    images: int
-    seconds: float
-    """Of training up to here."""
-    rate: float
-    terms: dict[str, float]
-
-    @property
-    def loss(self) -> float:
-        """Sum of the weighted terms."""
-        return sum(self.terms.values())
-
-
-@dataclass
-class Outcome:
-    """How a training ended."""
-
-    steps: int
-    images: int
-    seconds: float
-    windows: list[Window] = field(default_factory=list)
-
-    def final_terms(self) -> dict[str, float]:
-        """Each term's mean over the last tenth of the windows, at least one."""
-        last = self.windows[-max(1, len(self.windows) // 10) :]
-        return {key: sum(w.terms[key] for w in last) / len(last) for key in last[0].terms}
 
 
 class Batches(Protocol):
@@ -189,7 +99,7 @@ def train(
     outcome = Outcome(0, 0, 0.0)
     checkpoint = folder / "checkpoint.pt"
     if resume and checkpoint.is_file():
-        outcome = _restore(checkpoint, recipe, optimizer, settings, accelerator.device)
+        outcome = restore(checkpoint, recipe, optimizer, settings, accelerator.device)
     main = accelerator.is_main_process
     folder.mkdir(parents=True, exist_ok=True)
     board = _board(folder) if tensorboard and main else None
@@ -238,7 +148,7 @@ def train(
             report(window)
         due = ended or step % (max(1, checkpoint_every // log_every) * log_every) == 0
         if due:
-            _save(checkpoint, recipe, optimizer, settings, outcome)
+            save_checkpoint(checkpoint, recipe, optimizer, settings, outcome)
             write_log(folder / "log.csv", outcome.windows)
         if board is not None:
             _show(board, window, recipe if due else None, content, style)
@@ -293,77 +203,6 @@ def _check(window: Window, best: float, checkpoint: Path, settings: Settings) ->
             f"training diverged at step {window.step}: the loss is {window.loss:.4g} after "
             f"{best:.4g}; {kept}; {advice}"
         )
-
-
-def _save(
-    path: Path,
-    recipe: Recipe,
-    optimizer: torch.optim.Optimizer,
-    settings: Settings,
-    outcome: Outcome,
-) -> None:
-    content = {
-        "format": CHECKPOINT_FORMAT,
-        "settings": asdict(settings),
-        "trainable": recipe.trainable.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "outcome": asdict(outcome),
-    }
-    write_atomically(path, lambda temporary: torch.save(content, temporary))
-
-
-def _restore(
-    path: Path,
-    recipe: Recipe,
-    optimizer: torch.optim.Optimizer,
-    settings: Settings,
-    device: torch.device,
-) -> Outcome:
-    try:
-        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        saved = content["settings"]
-        if content["format"] != CHECKPOINT_FORMAT:
-            raise ValueError(f"format {content['format']}, not {CHECKPOINT_FORMAT}")
-    except Exception as error:
-        # Broad with reason: torch.load interprets the bytes as a program.
-        raise UserError(
-            f"{path}: cannot be resumed from ({type(error).__name__}: {error}); delete it to "
-            "train this network anew"
-        ) from error
-    now = asdict(settings)
-    changed = [
-        f"{key} {saved.get(key)} then, {value} now"
-        for key, value in now.items()
-        if saved.get(key) != value
-    ]
-    if changed:
-        raise UserError(
-            f"{path}: was trained with other settings ({'; '.join(changed)}); give the same, or "
-            "another --out"
-        )
-    recipe.trainable.load_state_dict(content["trainable"])
-    optimizer.load_state_dict(content["optimizer"])
-    outcome = Outcome(**content["outcome"])
-    outcome.windows = [Window(**window) for window in content["outcome"]["windows"]]
-    return outcome
-
-
-def write_log(path: Path, windows: list[Window]) -> None:
-    """The curves: one line for each window."""
-
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            keys = list(windows[0].terms) if windows else []
-            rows.writerow(["step", "images", "seconds", "learning_rate", "loss", *keys])
-            for window in windows:
-                numbers = [window.rate, window.loss, *(window.terms[key] for key in keys)]
-                rows.writerow(
-                    [window.step, window.images, f"{window.seconds:.2f}"]
-                    + [f"{number:.6g}" for number in numbers]
-                )
-
-    write_atomically(path, write)
 
 
 def _board(folder: Path) -> Any:

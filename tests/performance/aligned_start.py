@@ -18,12 +18,13 @@ from torch import Tensor
 
 from distill.networks import TEACHER_WIDTHS, Encoder, student_widths
 from distill.training.alignment import align
+from distill.training.building import teacher_encoder
 from distill.training.data import Crops, batches, list_images
-from distill.training.loop import Settings, make_accelerator, train
+from distill.training.loop import make_accelerator, train
 from distill.training.losses import features_mse
-from distill.training.make import teacher_encoder
 from distill.training.pruning import prune_encoder
 from distill.training.recipes import EmbeddedEncoder, EncoderRecipe, layers_to
+from distill.training.settings import Settings
 
 STAGE, CROP, BATCH, FITTING = 4, 128, 8, 16
 CROPS = Crops(CROP, (144, 288))

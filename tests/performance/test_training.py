@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from distill.networks import TEACHER_WIDTHS, Decoder, seed_weights, student_widths
-from distill.training.make import teacher_encoder
+from distill.training.building import teacher_encoder
 from distill.training.pruning import prune_encoder
 from distill.training.recipes import EmbeddedEncoder, EncoderRecipe, layers_to
 

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from distill.errors import UserError
 from distill.networks import Encoder
-from distill.training.loop import Outcome, Settings, TrainingFailedError, make_accelerator, train
+from distill.training.history import Outcome
+from distill.training.loop import TrainingFailedError, make_accelerator, train
 from distill.training.losses import mse
 from distill.training.recipes import LossWeights, Recipe, Terms
+from distill.training.settings import Settings
 
 SETTINGS = Settings(steps=40, batch=2, learning_rate=1e-2, schedule="cosine", warmup=0.1)
 
