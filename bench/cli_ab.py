@@ -71,9 +71,10 @@ def ab(
         int | None,
         typer.Option(
             metavar="N",
-            min=1,
+            min=0,
             max=1000,
-            help="Where these cannot tell, go on, once, to N processes of each side.",
+            help="Where these cannot tell, go on, once, to N processes of each side: twice as many "
+            "if not given, not at all with 0 or with --resume.",
         ),
     ] = None,
     environment: Annotated[
@@ -144,7 +145,9 @@ def ab(
             environment=environment,
             seed=seed,
         )
-    if again is not None and again <= plan.processes:
+    if again is None:
+        again = 0 if resume else 2 * plan.processes
+    if again and again <= plan.processes:
         raise UserError(
             f"--again {again}: not more than the {plan.processes} processes a side of before"
         )
@@ -157,7 +160,7 @@ def ab(
     try:
         runs = measure(plan, folder, say=say)
         comparison = compared(runs.base, runs.new, wanted)
-        if again is not None and comparison.exit_code == 3:
+        if again and comparison.exit_code == 3:
             say(f"{plan.processes} processes a side cannot tell: going on to {again}")
             plan = plan.model_copy(update={"processes": again})
             write_plan(plan, folder)

@@ -147,12 +147,14 @@ def test_where_the_first_processes_cannot_tell_it_goes_on_once(
     arguments = ["ab", "HEAD^", "main", "tiny.yaml", "--environment", "shared", "--quiet"]
     arguments += ["--out", str(tmp_path / "runs"), "--metric", "latency_ms"]
     few = ["--repeats-across-processes", "2"]
-    assert run_app(app, "bench", [*arguments, *few, "--again", "4"]) == 1
+    assert run_app(app, "bench", [*arguments, *few]) == 1
     (folder,) = (tmp_path / "runs").iterdir()
     assert read_plan(folder).processes == 4
     comparison = json.loads((folder / "comparison.json").read_text())
     (finding,) = (f for cell in comparison["cells"] for f in cell["findings"])
     assert (finding["processes_base"], finding["processes_new"]) == (4, 4)
+    assert run_app(app, "bench", [*arguments, *few, "--again", "0"]) == 3
+    assert run_app(app, "bench", [*arguments, *few, "--again", "2"]) == 2
 
 
 def test_a_scenario_that_one_version_does_not_know_is_refused_by_name(
