@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from distill.errors import UserError
+from distill.errors import EnvironmentUnfitError, UserError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -77,6 +77,13 @@ def run_app(app: typer.Typer, name: str, arguments: Sequence[str] | None = None)
         # The reader of our output has gone (`bench models | head`): nothing is wrong here.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # What nobody foresaw of a file system: full, read-only, a folder deleted meanwhile.
+        if error.strerror is None:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"{name}: {where}{error.strerror}", file=sys.stderr)
+        return EnvironmentUnfitError.exit_code
     except Exception as error:
         # The parser's own errors; typer carries its own copy of click from some version on.
         if not hasattr(error, "format_message"):
