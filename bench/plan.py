@@ -47,6 +47,7 @@ class PlannedCell:
             "predicted_peak_mb": _rounded(prediction.peak_mb),
             "predicted_needed_mb": _rounded(prediction.needed_mb),
             "predicted_latency_ms": _rounded(prediction.seconds, 1e3),
+            "predicted_first_call_ms": _rounded(prediction.first_seconds, 1e3),
             "predicted_cell_s": _rounded(self.cell_s),
             "predicted_gmacs": _rounded(work.macs, 1e-9),
             "predicted_gb_moved": _rounded(work.bytes, 1e-9),
@@ -129,6 +130,8 @@ def _planned(cell: Cell, prediction: Prediction, scenario: Scenario) -> PlannedC
     if prediction.seconds is None:
         return PlannedCell(cell, prediction, None)
     seconds = expected_s(cell, Estimate(prediction.seconds, BASIS, measured=False))
+    if seconds:
+        seconds += (prediction.first_seconds or 0.0) - prediction.seconds
     return PlannedCell(cell, prediction, None if seconds is None else processes * seconds, note)
 
 

@@ -114,6 +114,8 @@ class Record(BaseModel):
     predicted_latency_ms: float | None = None
     """``latency_ms`` as predicted from the device's calibration before the cell was run (not
     measured); null where there is none."""
+    predicted_first_call_ms: float | None = None
+    """``first_call_ms`` predicted likewise; also the latency of a cell that is measured once."""
     # energy: passes back to back, in a window after all else; of the whole card, or of the CPUs
     energy_source: str | None = None
     """``nvml_counter``, ``nvml_power`` (sampled and integrated) or ``rapl`` (CPU packages)."""

@@ -64,11 +64,11 @@ def preference_figure(preferences: Preferences) -> Figure | None:
     _heat_map(heat, preferences.win_rates.reindex(index=order, columns=order), labels)
     word = "Proxy: p" if preferences.proxy else "P"
     _dots(share, preferences.shares, order, "share", 100)
-    share.set_xlabel(f"{word}referred (%)")
+    share.set_xlabel(f"{word}referred\n(%)")
     share.axvline(50, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
     share.set_xlim(max(0, share.get_xlim()[0]), min(100, share.get_xlim()[1]))
     _dots(strength, preferences.strengths, order, "strength", 1)
-    strength.set_xlabel(f"{'Proxy: s' if preferences.proxy else 'S'}trength (log units)")
+    strength.set_xlabel(f"{'Proxy: s' if preferences.proxy else 'S'}trength\n(log units)")
     strength.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=0)
     heat.set_title(f"{'Proxy: r' if preferences.proxy else 'R'}ow beats column (%)")
     legend_below(figure, [], preference_note(preferences))

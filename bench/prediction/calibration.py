@@ -25,7 +25,7 @@ from bench.prediction.time import Roofline, Timed, fit_roofline
 from bench.prediction.traffic import Work
 from distill.files import write_bytes_atomically
 
-_SCHEMA = 1
+_SCHEMA = 2
 _LONGEST_S = 300.0
 _IDENTITY = ("cpu", "cpu_usable_cores", "torch", "torch_commit", "gpu", "gpu_driver", "cudnn")
 """Facts of the environment that calibrations are told apart by; those on a GPU only for one."""
@@ -67,6 +67,9 @@ class CalibrationFile(Frozen):
     precisions: dict[Precision, PrecisionPasses]
     context_bytes: int | None = None
     """CUDA: what the card holds for the process beside PyTorch's allocations."""
+    new_byte_s: float = 0.0
+    """CPU: what a byte takes in seconds that the system hands to a process for the first time, over
+    one that the process gave back before."""
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@ PRECISIONS OUT``, THREADS ``-`` for PyTorch's choice and PRECISIONS separated by
 """
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple, get_args
 
 import numpy as np
+import psutil
 import torch
 from scipy.optimize import nnls
 
@@ -50,6 +52,9 @@ _ROUNDS = 2
 _REPEATS = 3
 """In a round. Of all the fastest counts."""
 _STRIPS_BYTES = 2 * 10**9
+_NEW_BYTES = 2 << 30
+"""Touched for the first time, or an eighth of what is free if that is less: enough to come upon
+memory that no process has lately given back."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -58,6 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     before = used_before_cuda() if device.startswith("cuda") else {}
     if threads != "-":
         torch.set_num_threads(int(threads))
+    new_byte_s = _new_byte_s() if device == "cpu" else 0.0
     precisions = [name for name in get_args(Precision) if name in names.split(",")]
     found = {}
     for precision in precisions:
@@ -69,9 +75,32 @@ def main(arguments: Sequence[str]) -> int:
     if device.startswith("cuda"):
         used = process_used(device, before=before)
         context = None if used is None else used - torch.cuda.memory_reserved(device)
-    file = CalibrationFile(identity={}, measured_at="", precisions=found, context_bytes=context)
+    file = CalibrationFile(
+        identity={},
+        measured_at="",
+        precisions=found,
+        context_bytes=context,
+        new_byte_s=new_byte_s,
+    )
     Path(out).write_text(file.model_dump_json(), encoding="utf-8")
     return 0
+
+
+def _new_byte_s() -> float:
+    """Seconds of a byte that is touched for the first time, over those of one used before.
+
+    Before anything else in the process. A virtual machine's memory may have to be fetched from the
+    host first, which takes several times as long as to clear it.
+    """
+    count = min(_NEW_BYTES, psutil.virtual_memory().available // 8)
+    seconds = []
+    for _ in range(2):
+        block = torch.empty(count, dtype=torch.uint8)
+        began = time.perf_counter()
+        block.fill_(0)
+        seconds.append(time.perf_counter() - began)
+        del block
+    return max(0.0, seconds[0] - seconds[1]) / count
 
 
 def _passes(device: str, precision: Precision) -> PrecisionPasses:

@@ -48,6 +48,8 @@ class Prediction:
     the peak leaves them out."""
     seconds: float | None
     """Of one pass; None without a calibration of the device at that precision."""
+    first_seconds: float | None
+    """Of the first pass of a process, whose memory the system has to find; None as ``seconds``."""
     verdict: Verdict
     reason: str
     """The verdict in a sentence."""
@@ -86,7 +88,7 @@ class Predictor:
     def _predict(self, cell: Cell) -> Prediction:
         kind = cell.device.partition(":")[0]
         if reason := lacking(cell.device, cell.precision):
-            return Prediction(None, None, None, "unsupported", reason, Work())
+            return Prediction(None, None, None, None, "unsupported", reason, Work())
         model = self._model(cell)
         stylizer = model.stylizer
         itemsize = stylizer.layout.dtype.itemsize
@@ -96,7 +98,7 @@ class Predictor:
             growth, work, rows, scratch = self._run(cell, stylizer)
         except BudgetError as error:
             needed = (error.needed_bytes + standing) / 1e6
-            return Prediction(needed, needed, None, "will not fit", str(error), Work())
+            return Prediction(needed, needed, None, None, "will not fit", str(error), Work())
         if kind == "cuda":
             peak = growth + standing
             needed = peak + self._context_bytes
@@ -106,11 +108,14 @@ class Predictor:
             )
             peak, needed = growth, growth + standing + DATA_BYTES
         roofline = self._calibration and self._calibration.roofline(cell.precision)
+        seconds = roofline.seconds(work) if roofline else None
+        new_byte_s = self._calibration.file.new_byte_s if self._calibration else 0.0
         verdict, reason = judge(needed / 1e6, cell.memory_cap_bytes)
         return Prediction(
             peak_mb=peak / 1e6,
             needed_mb=needed / 1e6,
-            seconds=roofline.seconds(work) if roofline else None,
+            seconds=seconds,
+            first_seconds=None if seconds is None else seconds + peak * new_byte_s,
             verdict=verdict,
             reason=reason,
             work=work,

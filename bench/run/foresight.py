@@ -40,10 +40,10 @@ class Foresight:
         if cell.kind != "performance":
             return {}
         prediction = self.of(cell)
-        seconds = prediction.seconds
         return {
             "predicted_peak_mb": prediction.peak_mb,
-            "predicted_latency_ms": None if seconds is None else 1e3 * seconds,
+            "predicted_latency_ms": _milliseconds(prediction.seconds),
+            "predicted_first_call_ms": _milliseconds(prediction.first_seconds),
         }
 
     def prior(self, cell: Cell) -> Estimate | None:
@@ -60,6 +60,10 @@ class Foresight:
     def hopeless(self, cell: Cell) -> str | None:
         """Why a cell is not worth starting; None for one that is, or if none is to be left out."""
         return hopeless(cell, self.of(cell)) if self._skip else None
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else 1e3 * seconds
 
 
 def hopeless(cell: Cell, prediction: Prediction) -> str | None:

@@ -145,6 +145,15 @@ def test_times_come_from_the_calibration_of_the_same_precision():
     assert large == pytest.approx(10 * small, rel=0.1)
 
 
+def test_a_first_pass_also_takes_what_finding_its_memory_takes():
+    cell = sized(600, 600)
+    plain, found = (calibrated(2.0, new_byte_s=rate).predict(cell) for rate in (0.0, 2e-9))
+    assert plain.first_seconds == plain.seconds == found.seconds
+    assert None not in (found.first_seconds, found.seconds, found.peak_mb)
+    assert found.first_seconds - found.seconds == pytest.approx(found.peak_mb * 1e6 * 2e-9)
+    assert PREDICTOR.predict(cell).first_seconds is None
+
+
 def test_hopeless_is_what_cannot_fit_or_takes_far_longer_than_its_limit():
     cell = sized(600, 600)
     slow = calibrated(1e4)
