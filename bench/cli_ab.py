@@ -116,7 +116,7 @@ def ab(
         output=output,
         everything=all_,
     )
-    from bench.ab.session import create, measure, read_plan, write_plan
+    from bench.ab.session import create, measure, prepared, read_plan, write_plan
 
     def say(text: str) -> None:  # standard output is the comparison's
         if not quiet:
@@ -158,14 +158,13 @@ def ab(
     if (plan.base.commit, plan.base.tree) == (plan.new.commit, plan.new.tree):
         say("both are the same code: what differs is this machine's noise")
     try:
-        runs = measure(plan, folder, say=say)
-        comparison = compared(runs.base, runs.new, wanted)
-        if again and comparison.exit_code == 3:
-            say(f"{plan.processes} processes a side cannot tell: going on to {again}")
-            plan = plan.model_copy(update={"processes": again})
-            write_plan(plan, folder)
-            runs = measure(plan, folder, say=say)
-            comparison = compared(runs.base, runs.new, wanted)
+        with prepared(plan, folder, say=say) as places:
+            comparison = compared(*measure(plan, folder, places, say=say), wanted)
+            if again and comparison.verdict == "inconclusive":
+                say(f"{plan.processes} processes a side cannot tell: going on to {again}")
+                plan = plan.model_copy(update={"processes": again})
+                write_plan(plan, folder)
+                comparison = compared(*measure(plan, folder, places, say=say), wanted)
     except KeyboardInterrupt:
         print(f"{folder}: stopped; go on with: bench ab --resume {folder}", file=sys.stderr)
         raise

@@ -127,11 +127,11 @@ def _planned(cell: Cell, prediction: Prediction, scenario: Scenario) -> PlannedC
     if prediction.verdict in ("will not fit", "unsupported"):
         # It takes a start to find out.
         return PlannedCell(cell, prediction, STARTUP_S, note)
-    if prediction.seconds is None:
+    if prediction.seconds is None or prediction.first_seconds is None:
         return PlannedCell(cell, prediction, None)
     seconds = expected_s(cell, Estimate(prediction.seconds, BASIS, measured=False))
     if seconds:
-        seconds += (prediction.first_seconds or 0.0) - prediction.seconds
+        seconds += prediction.first_seconds - prediction.seconds
     return PlannedCell(cell, prediction, None if seconds is None else processes * seconds, note)
 
 

@@ -8,7 +8,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -101,9 +101,56 @@ def read_plan(folder: Path) -> Plan:
         raise UserError(one_line(f"{path}: not a whole JSON file: {error}")) from None
 
 
+class Place(NamedTuple):
+    """Where a version runs."""
+
+    tree: Path
+    """Its checkout."""
+    python: str
+    """Its interpreter."""
+
+
+@contextlib.contextmanager
+def prepared(
+    plan: Plan, folder: Path, *, say: Callable[[str], object]
+) -> Iterator[Mapping[Side, Place]]:
+    """Both versions checked out and ready to run, to be measured as often as need be.
+
+    Args:
+        plan: the folder's.
+        folder: as :func:`create` made it.
+        say: is told what goes on, a line at a time.
+
+    Raises:
+        UserError: if a version cannot be checked out or installed.
+        KeyboardInterrupt: on Ctrl-C, SIGTERM and SIGHUP, also while it is measured, with the
+            worktrees gone, no process left and all that was measured kept.
+    """
+    versions = [plan.version(side) for side in SIDES]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(interruptible())
+        trees = stack.enter_context(checked_out(find_repository(Path()), versions))
+        why = needs_own(versions, trees) if plan.environment == "auto" else None
+        own = plan.environment == "own" or why is not None
+        if why:
+            say(f"each version gets an environment of its own: {why}")
+        places: dict[Side, Place] = {}
+        for side, tree in zip(SIDES, trees, strict=True):
+            python = sys.executable
+            if own:
+                say(f"installing {plan.version(side).label}")
+                scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-ab-"))
+                log = folder / f"{side}-install.log"
+                python = own_interpreter(tree, plan.version(side), Path(scratch), log)
+            compile_packages(python, tree)
+            places[side] = Place(tree, python)
+        yield places
+
+
 def measure(
     plan: Plan,
     folder: Path,
+    places: Mapping[Side, Place],
     *,
     say: Callable[[str], object],
     worker: Sequence[str] | None = None,
@@ -113,33 +160,18 @@ def measure(
     Args:
         plan: the folder's.
         folder: as :func:`create` made it.
+        places: of both versions, as :func:`prepared` has them.
         say: is told what goes on, a line at a time.
         worker: command of the worker process, for tests.
 
     Raises:
-        UserError: if a version cannot be checked out, read the scenario or be measured in turn.
-        KeyboardInterrupt: on Ctrl-C, SIGTERM and SIGHUP, with the worktrees gone, no process left
-            and all that was measured kept.
+        UserError: if a version cannot read the scenario or be measured in turn.
     """
     each = [plan.processes if cell.kind == "performance" else 1 for cell in _cells(plan)]
     total = len(SIDES) * sum(each)
-    versions = [plan.version(side) for side in SIDES]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(interruptible())
-        trees = stack.enter_context(checked_out(find_repository(Path()), versions))
-        why = needs_own(versions, trees) if plan.environment == "auto" else None
-        own = plan.environment == "own" or why is not None
-        if why:
-            say(f"each version gets an environment of its own: {why}")
         drivers: dict[Side, Driver] = {}
-        for side, tree in zip(SIDES, trees, strict=True):
-            python = sys.executable
-            if own:
-                say(f"installing {plan.version(side).label}")
-                scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-ab-"))
-                log = folder / f"{side}-install.log"
-                python = own_interpreter(tree, plan.version(side), Path(scratch), log)
-            compile_packages(python, tree)
+        for side, (tree, python) in places.items():
             drivers[side] = stack.enter_context(
                 Driver(
                     f"{side} {plan.version(side).label}",

@@ -5,7 +5,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-LARGEST_MAPPED_MP = 8.0
+from bench.cells import Cell
+
+_LARGEST_MAPPED_MP = 8.0
 """Megapixels of an image up to which strips and patches are metered with large blocks mapped."""
 _MMAP_THRESHOLD = -3
 _TRIM_THRESHOLD = -1
@@ -13,6 +15,17 @@ _SMALL = 128 << 10
 """Bytes from which on glibc maps a block by itself at first; it then learns to keep larger ones."""
 _LARGEST = 32 << 20
 """Bytes up to which it learns to keep them (``mallopt(3)``)."""
+
+
+def metered_mapped(cell: Cell) -> bool:
+    """Whether a cell's peak is taken with :func:`large_blocks_mapped`, so that it repeats.
+
+    Not of large images in strips: their bands are just what the C library keeps for the next band,
+    and mapping them anew would be timed, if it stays at one pass. Nor on a GPU.
+    """
+    if cell.device.startswith("cuda"):
+        return False
+    return cell.execution == "whole" or cell.megapixels <= _LARGEST_MAPPED_MP
 
 
 @contextmanager

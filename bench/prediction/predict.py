@@ -6,7 +6,7 @@ from typing import Literal
 
 from bench.cells import Cell, Precision
 from bench.execution.strip_plan import BudgetError
-from bench.measure.heap import LARGEST_MAPPED_MP
+from bench.measure.heap import metered_mapped
 from bench.prediction.budget import budget_bytes
 from bench.prediction.calibration import Calibration
 from bench.prediction.memory import (
@@ -130,7 +130,7 @@ class Predictor:
         if cell.execution == "strips":
             strips = trace_strips(stylizer, *size)
             plan = strips.plan
-            stays = cell.device == "cpu" and cell.megapixels > LARGEST_MAPPED_MP
+            stays = cell.device == "cpu" and not metered_mapped(cell)
             peak = peak_of_strips(strips, overheads) * (HELD if stays else 1.0)
             return peak, strips.work, plan.rows, plan.scratch_bytes
         if cell.execution == "thumbnail":

@@ -12,7 +12,7 @@ import torch
 from bench.cells import Cell
 from bench.image_tensors import load_tensor
 from bench.measure.energy import energy_meter
-from bench.measure.heap import LARGEST_MAPPED_MP, large_blocks_mapped
+from bench.measure.heap import large_blocks_mapped, metered_mapped
 from bench.measure.latency import throughput_seconds_per_call
 from bench.measure.memory import MemoryMeter
 from bench.measure.watch import Watch
@@ -60,7 +60,7 @@ def measure_performance(
 
     # On a CPU the first pass is the one whose memory counts: none of its blocks lies in a hole that
     # something else has left.
-    with large_blocks_mapped() if _repeatable(cell) else nullcontext():
+    with large_blocks_mapped() if metered_mapped(cell) else nullcontext():
         stage.now = "encoding the style"
         code = stylizer.encode_style(style)
         synchronise(device)
@@ -130,17 +130,6 @@ def measure_performance(
             fields["energy_conditions"] = [one for one in found if one != "clock_changed"]
     finally:
         meter_of_energy.close()
-
-
-def _repeatable(cell: Cell) -> bool:
-    """Whether a cell's peak is taken with large blocks mapped, so that it repeats.
-
-    Not of large images in strips: their bands are just what the C library keeps for the next band,
-    and mapping them anew would be timed, if it stays at one pass.
-    """
-    if cell.device.startswith("cuda"):
-        return False
-    return cell.execution == "whole" or cell.megapixels <= LARGEST_MAPPED_MP
 
 
 def _load(

@@ -12,7 +12,7 @@ import yaml
 
 import bench as package
 from bench.ab.checkouts import find_version
-from bench.ab.session import Plan, Runs, create, measure, read_plan, write_plan
+from bench.ab.session import Plan, Runs, create, measure, prepared, read_plan, write_plan
 from bench.cli import app
 from bench.cli_compare import checked, compared
 from bench.run.store import RunFolder
@@ -22,7 +22,6 @@ ROOT = Path(package.__file__).parents[1]
 # Takes the time that its own checkout says: what a worker of other code would not know.
 WORKER = """
 import json, sys
-from functools import partial
 from pathlib import Path
 from bench.run.worker import die_with_parent
 die_with_parent(int(sys.argv[4]))
@@ -115,14 +114,18 @@ def test_two_commits_are_measured_in_turn_stopped_resumed_and_compared(
         if len(said) == 3:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        measure(plan, folder, say=stop_after_three, worker=FAKE_WORKER)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        prepared(plan, folder, say=stop_after_three) as places,
+    ):
+        measure(plan, folder, places, say=stop_after_three, worker=FAKE_WORKER)
     assert len(git(project, "worktree", "list").splitlines()) == 1
 
     # more of them, as one asks for where it could not be told
     plan = read_plan(folder).model_copy(update={"processes": 4})
     write_plan(plan, folder)
-    runs = measure(plan, folder, say=said.append, worker=FAKE_WORKER)
+    with prepared(plan, folder, say=said.append) as places:
+        runs = measure(plan, folder, places, say=said.append, worker=FAKE_WORKER)
     assert [text.partition("]")[0] for text in said] == [f"[{n}/4" for n in (1, 2, 3)] + [
         f"[{n}/8" for n in range(4, 9)
     ]

@@ -5,8 +5,8 @@
 Round after round, every cell is measured in fresh processes of its own: twice as it is (``a`` and
 ``b``), and the first cell also 10 % and 20 % slower and with 3 % more memory
 (:mod:`tests.performance.slowed_worker`), in an order drawn for each round. Comparisons are then
-made of any 5 (or 7, or 10) consecutive rounds, or of 5 and, where a cell is inconclusive, of these
-and the next 5, as the workflow for CI does: of ``a`` with ``b`` nothing has changed; of ``a`` with
+made of any 5 (or 7, or 10) consecutive rounds, or of 5 and, where these cannot tell, of these and
+the next 5, as ``bench ab`` does: of ``a`` with ``b`` nothing has changed; of ``a`` with
 ``b`` whose first cell is replaced by a slower one, one cell is a regression. Sides either took
 turns (the same rounds) or followed each other (the base's rounds, then as many of the other's).
 
@@ -32,7 +32,7 @@ import numpy as np
 from bench.cells import Cell
 from bench.compare.comparison import compare
 from bench.compare.metrics import chosen
-from bench.compare.result import Finding, Limits
+from bench.compare.result import Comparison, Finding, Limits
 from bench.compare.side import Process, Side, SideCell
 from bench.errors import UserError
 from bench.measure.code_version import code_version
@@ -209,17 +209,15 @@ def judge(measured: Sequence[Measured]) -> Iterator[Judged]:
             made[found.key] = found
         return Side(name, "pytest-benchmark", {}, made, None)
 
-    def compared(variant: str, start: int, processes: int, shift: int = 0) -> Findings:
+    def compared(variant: str, start: int, processes: int, shift: int = 0) -> Comparison:
         return _compared(
             side("a", {}, range(start, start + processes)),
             side("b", {first: variant}, range(start + shift, start + shift + processes)),
         )
 
-    def again(variant: str, start: int, processes: int) -> Findings:
+    def again(variant: str, start: int, processes: int) -> Comparison:
         found = compared(variant, start, processes // 2)
-        if any(finding.verdict == "inconclusive" for finding in found.values()):
-            found = compared(variant, start, processes)
-        return found
+        return compared(variant, start, processes) if found.verdict == "inconclusive" else found
 
     for variant in list(SLOWDOWNS)[1:]:
         for design, processes in DESIGNS:
@@ -230,7 +228,7 @@ def judge(measured: Sequence[Measured]) -> Iterator[Judged]:
             else:
                 found = [compared(variant, start, processes, shift) for start in starts]
             if found:
-                yield _judged(found, first, variant, design, processes)
+                yield _judged(list(map(_findings, found)), first, variant, design, processes)
 
 
 def _as_process(one: Measured) -> Process:
@@ -238,10 +236,13 @@ def _as_process(one: Measured) -> Process:
     return Process(one.round, one.began, one.ended, values)
 
 
-def _compared(base: Side, new: Side) -> Findings:
-    """Findings by cell and metric."""
+def _compared(base: Side, new: Side) -> Comparison:
     metrics, _ = chosen(("latency_ms", "peak_rss_growth_mb"))
-    comparison = compare(base, new, limits=Limits(), metrics=metrics)
+    return compare(base, new, limits=Limits(), metrics=metrics)
+
+
+def _findings(comparison: Comparison) -> Findings:
+    """By cell and metric."""
     return {
         (cell.label, finding.metric): finding
         for cell in comparison.cells

@@ -126,7 +126,7 @@ def rows_of(run: Path, *, times: bool = True) -> Iterator[Row]:
             measured_peak_mb=getattr(record, counter) if record.status == "ok" else None,
             predicted_peak_mb=prediction.peak_mb,
             measured_s=None if latency is None or not times else latency / 1e3,
-            predicted_s=(prediction.first_seconds if record.repeats == 1 else prediction.seconds),
+            predicted_s=prediction.first_seconds if record.repeats == 1 else prediction.seconds,
             repeats=record.repeats,
         )
 

@@ -44,4 +44,4 @@ def test_on_a_noisy_machine_what_is_not_told_is_not_called_unchanged():
         assert row.found + row.missed + row.inconclusive == row.comparisons or row.variant == "b"
         if row.variant == "slower-20":
             assert row.missed == 0
-            assert row.inconclusive > 0 or row.processes > 5
+            assert row.inconclusive > 0 or row.processes == 10

@@ -166,6 +166,16 @@ def test_loss_weights_replace_the_recipes_own(tmp_path: Path) -> None:
         run(tmp_path, SETTINGS, resume=True)
 
 
+def test_a_checkpoint_from_before_a_setting_was_had_its_default(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, batches=stopping_at(20))
+    path = tmp_path / "checkpoint.pt"
+    content = torch.load(path, weights_only=True)
+    del content["settings"]["loss_weights"]
+    torch.save(content, path)
+    assert run(tmp_path, resume=True).steps == SETTINGS.steps
+
+
 def test_schedules() -> None:
     cosine = [SETTINGS.rate(p / 100) for p in range(101)]
     assert max(cosine) == pytest.approx(1e-2)
