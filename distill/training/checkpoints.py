@@ -47,7 +47,8 @@ def restore(
     """
     try:
         content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        saved = content["settings"]
+        # Settings that came later were at their defaults.
+        saved = asdict(Settings(steps=1)) | content["settings"]
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}, not {FORMAT}")
     except Exception as error:
@@ -58,9 +59,7 @@ def restore(
         ) from error
     now = asdict(settings)
     changed = [
-        f"{key} {saved.get(key)} then, {value} now"
-        for key, value in now.items()
-        if saved.get(key) != value
+        f"{key} {saved[key]} then, {value} now" for key, value in now.items() if saved[key] != value
     ]
     if changed:
         raise UserError(
