@@ -4,8 +4,10 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from bench.cells import Cell
+if TYPE_CHECKING:
+    from bench.cells import Cell
 
 _LARGEST_MAPPED_MP = 8.0
 """Megapixels of an image up to which strips and patches are metered with large blocks mapped."""
@@ -17,8 +19,8 @@ _LARGEST = 32 << 20
 """Bytes up to which it learns to keep them (``mallopt(3)``)."""
 
 
-def metered_mapped(cell: Cell) -> bool:
-    """Whether a cell's peak is taken with :func:`large_blocks_mapped`, so that it repeats.
+def metered_mapped(cell: "Cell") -> bool:
+    """Whether a cell's peak is taken while large blocks are mapped, so that it repeats.
 
     Not of large images in strips: their bands are just what the C library keeps for the next band,
     and mapping them anew would be timed, if it stays at one pass. Nor on a GPU.
@@ -28,21 +30,31 @@ def metered_mapped(cell: Cell) -> bool:
     return cell.execution == "whole" or cell.megapixels <= _LARGEST_MAPPED_MP
 
 
-@contextmanager
-def large_blocks_mapped() -> Iterator[None]:
-    """Have large blocks mapped when they are taken and unmapped when they are freed.
+def map_large_blocks() -> None:
+    """From now on map large blocks when they are taken, and unmap them when they are freed.
 
     Otherwise freed ones stay in glibc's heap, and which of them are used again is chance: the same
-    pass has peaks that differ by a third from process to process. Mapping costs time, so this is
-    not for what is timed: at the end glibc keeps blocks again, as in any process that has used
-    large ones for a while. Elsewhere nothing is done.
+    pass has peaks that differ by a third from process to process. That holds for what is freed long
+    before the pass as well, such as what loading the model takes: call this first of all. Mapping
+    costs time, so ``keep_large_blocks`` before anything is timed. Elsewhere nothing is done.
     """
     _tell(_MMAP_THRESHOLD, _SMALL)
+
+
+def keep_large_blocks() -> None:
+    """Have glibc keep freed blocks, as in any process that has used large ones for a while."""
+    _tell(_MMAP_THRESHOLD, _LARGEST)
+    _tell(_TRIM_THRESHOLD, 2 * _LARGEST)
+
+
+@contextmanager
+def large_blocks_mapped() -> Iterator[None]:
+    """Have large blocks mapped inside, and kept afterwards."""
+    map_large_blocks()
     try:
         yield
     finally:
-        _tell(_MMAP_THRESHOLD, _LARGEST)
-        _tell(_TRIM_THRESHOLD, 2 * _LARGEST)
+        keep_large_blocks()
 
 
 def _tell(parameter: int, value: int) -> None:

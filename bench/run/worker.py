@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cells import Cell
+from bench.measure.heap import map_large_blocks
 from bench.record import Record
 from bench.run.draft import draft_fields, random_weights_reason, timestamp
 from bench.run.records import write_record
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str]) -> int:
     cell_file, run_dir, repeat, parent = arguments
     die_with_parent(int(parent))
     cell = Cell.model_validate(json.loads(Path(cell_file).read_bytes()))
+    if cell.kind == "performance":
+        # Before PyTorch is loaded: what is freed from here on leaves no holes.
+        map_large_blocks()
     write_record(Path(run_dir), measure_cell(cell, Path(run_dir), repeat=int(repeat)))
     return 0
 
