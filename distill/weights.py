@@ -5,7 +5,6 @@ import socket
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from http.client import HTTPException
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -136,7 +135,6 @@ def load_named(name: str, stage: int = 5) -> Encoder:
     return encoder.requires_grad_(False)
 
 
-@cache
 def _read_embedded(entry: NamedWeights) -> dict[str, Tensor]:
     with as_file(files("distill") / "assets" / f"{entry.name}.safetensors") as path:
         found = sha256(path)

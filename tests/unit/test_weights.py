@@ -25,14 +25,6 @@ from distill.weights import download, load_named, read_tensors, sha256
 EMBEDDED = Path(weights.__file__).parent / "assets/vgg16-normalised.safetensors"
 
 
-@pytest.fixture
-def fresh_cache():
-    """What was read of the package's files is forgotten before and after."""
-    weights._read_embedded.cache_clear()
-    yield
-    weights._read_embedded.cache_clear()
-
-
 def test_the_embedded_file_has_its_checksum_and_attribution():
     assert sha256(EMBEDDED) == REGISTRY["vgg16-normalised"].digest
     tensors, metadata = read_tensors(EMBEDDED)
@@ -46,7 +38,7 @@ def test_the_embedded_file_has_its_checksum_and_attribution():
     assert "CC BY 4.0" in EMBEDDED.with_name("ATTRIBUTION.md").read_text(encoding="utf-8")
 
 
-def test_a_damaged_copy_is_refused(tmp_path, monkeypatch, fresh_cache):
+def test_a_damaged_copy_is_refused(tmp_path, monkeypatch):
     assets = tmp_path / "assets"
     assets.mkdir()
     damaged = bytearray(EMBEDDED.read_bytes())
