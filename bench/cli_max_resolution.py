@@ -52,7 +52,8 @@ def max_resolution(
 ) -> None:
     """Find the largest image that a model does under a memory cap, to 2 % of its pixels.
 
-    Begins at the predicted size, brackets and bisects; each probe is one pass in a fresh process.
+    Begins at the predicted size, brackets and bisects, and runs the answer once more; each probe is
+    one pass in a fresh process.
     """
     from bench.max_resolution import find_largest, predicted_width, prober, size_of_width, widest
     from bench.measure.devices import resolve_device

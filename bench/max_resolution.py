@@ -1,6 +1,7 @@
 """The largest image that a model does under a memory cap: predicted, then bisected by runs."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -53,7 +54,7 @@ class Found(NamedTuple):
     """What was found."""
 
     size: Size
-    """The largest that ran."""
+    """The largest that ran, in two processes."""
     beyond: Size | None
     """The smallest larger one that did not; None where the bound was reached."""
     limit: Limit
@@ -74,9 +75,10 @@ def find_largest(
     start: int,
     bound: int,
 ) -> Found:
-    """Bracket and bisect the largest width that fits.
+    """Bracket and bisect the largest width that fits, and run that once more.
 
-    What fits is taken to go on fitting when it is made smaller.
+    What fits is taken to go on fitting when it is made smaller. Near the limit sizes fit by chance,
+    so one that then fails counts as too large, and the search goes on below it.
 
     Args:
         probe: runs a size.
@@ -88,48 +90,74 @@ def find_largest(
         EnvironmentUnfitError: when not even the smallest size fits, with its reason.
     """
     probes: list[Probe] = []
+    ran: list[int] = []  # widths, rising, each below the smallest that failed
 
     def fits(width: int) -> bool:
         probes.append(probe(size_of_width(width, aspect)))
         return probes[-1].fits
 
-    low, high = _bracket(fits, min(start, bound), bound, _least_width(aspect))
-    if low is None:
-        raise EnvironmentUnfitError(
-            f"not even {probes[-1].size} runs: {probes[-1].status}: {probes[-1].reason}"
-        )
-    while high is not None and high - low > 1 and _pixels(high) > (1 + TOLERANCE) * _pixels(low):
-        middle = min(max(round(math.sqrt(low * high)), low + 1), high - 1)
-        if fits(middle):
-            low = middle
-        else:
-            high = middle
-    size = size_of_width(low, aspect)
+    least = _least_width(aspect)
+    high = _bracket(fits, ran, max(min(start, bound), least), bound, least)
+    while ran:
+        high = _bisect(fits, ran, high)
+        if fits(ran[-1]):
+            break
+        high = ran.pop()
+        if not ran:
+            high = _descend(fits, ran, high, least)
+    else:
+        last = probes[-1]
+        raise EnvironmentUnfitError(f"not even {last.size} runs: {last.status}: {last.reason}")
+    size = size_of_width(ran[-1], aspect)
     if high is None:
         return Found(size, None, "bound", tuple(probes))
     beyond = size_of_width(high, aspect)
-    failed = next(one for one in probes if one.size == beyond)
+    failed = next(one for one in probes if one.size == beyond and not one.fits)
     return Found(size, beyond, _limit(failed), tuple(probes))
 
 
 def _bracket(
-    fits: Callable[[int], bool], start: int, bound: int, least: int
-) -> tuple[int | None, int | None]:
-    """A width that fits and a larger one that does not: in growing steps from ``start``."""
-    step, width = _FIRST_STEP, max(start, least)
-    if fits(width):
-        while width < bound:
-            larger = min(bound, max(width + 1, round(width * math.sqrt(1 + step))))
-            if not fits(larger):
-                return width, larger
-            width, step = larger, 2 * step
-        return width, None
-    while width > least:
-        smaller = max(least, min(width - 1, round(width / math.sqrt(1 + step))))
+    fits: Callable[[int], bool], ran: list[int], width: int, bound: int, least: int
+) -> int | None:
+    """Add widths that fit, in growing steps from ``width``; returns one that does not, if any."""
+    if not fits(width):
+        return _descend(fits, ran, width, least)
+    ran.append(width)
+    step = _FIRST_STEP
+    while ran[-1] < bound:
+        larger = min(bound, max(ran[-1] + 1, round(ran[-1] * math.sqrt(1 + step))))
+        if not fits(larger):
+            return larger
+        ran.append(larger)
+        step *= 2
+    return None
+
+
+def _descend(fits: Callable[[int], bool], ran: list[int], high: int, least: int) -> int:
+    """Add the first width that fits, in growing steps down; returns the next one, which did not."""
+    step = _FIRST_STEP
+    while high > least:
+        smaller = max(least, min(high - 1, round(high / math.sqrt(1 + step))))
         if fits(smaller):
-            return smaller, width
-        width, step = smaller, 2 * step
-    return None, width
+            ran.append(smaller)
+            break
+        high = smaller
+        step *= 2
+    return high
+
+
+def _bisect(fits: Callable[[int], bool], ran: list[int], high: int | None) -> int | None:
+    """Add widths that fit, up to the tolerance; returns the smallest that does not."""
+    while high is not None and high - ran[-1] > 1:
+        low = ran[-1]
+        if _pixels(high) <= (1 + TOLERANCE) * _pixels(low):
+            break
+        middle = min(max(round(math.sqrt(low * high)), low + 1), high - 1)
+        if fits(middle):
+            ran.append(middle)
+        else:
+            high = middle
+    return high
 
 
 def _pixels(width: int) -> int:
@@ -175,7 +203,7 @@ def prober(
     deadline_s: float,
     report: Callable[[Probe], object],
 ) -> Callable[[Size], Probe]:
-    """What runs sizes of a cell, each once in a fresh process.
+    """What runs sizes of a cell, each time in a fresh process.
 
     Args:
         cell: the model, execution, precision, device and cap; of any size.
@@ -184,11 +212,13 @@ def prober(
         deadline_s: after which a process is stopped.
         report: told of each probe.
     """
+    runs = Counter[Size]()
 
     def probe(size: Size) -> Probe:
         sized = _resized(cell, size)
         prediction = predictor.predict(sized)
-        record = run_cell(sized, folder, deadline_s=deadline_s)
+        record = run_cell(sized, folder, deadline_s=deadline_s, repeat=runs[size])
+        runs[size] += 1
         if record.status == "unsupported":
             raise EnvironmentUnfitError(f"{cell.model} on {cell.device}: {record.reason}")
         predicted = {"predicted_peak_mb": prediction.peak_mb}

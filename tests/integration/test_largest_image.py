@@ -11,7 +11,7 @@ from bench.cli import app
 from bench.max_resolution import TOLERANCE
 from tests.performance.max_resolution_search import SMALL, exhaustive
 
-CAP = "150MB"
+CAP = "300MB"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit a process's data")

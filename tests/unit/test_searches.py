@@ -30,12 +30,12 @@ MOST = 40_000
 """Pixels that fit."""
 
 
-def measured(cell: Cell, folder: RunFolder, **_: object) -> Record:
+def measured(cell: Cell, folder: RunFolder, *, repeat: int = 0, **_: object) -> Record:
     """In place of a worker process."""
     fields: dict[str, Any] = {"status": "out_of_memory", "reason": "no room"}
     if cell.width * cell.height <= MOST:
         fields = {"status": "ok", "latency_ms": 8.0, "peak_rss_growth_mb": 5.0}
-    record = Record(**draft_fields(cell), **fields)
+    record = Record(**draft_fields(cell, repeat=repeat), **fields)
     folder.write_record(record)
     return record
 
@@ -45,9 +45,9 @@ def probes(monkeypatch) -> list[Cell]:
     """What was probed; no process is started."""
     tried: list[Cell] = []
 
-    def probe(cell: Cell, folder: RunFolder, **_: object) -> Record:
+    def probe(cell: Cell, folder: RunFolder, **options: Any) -> Record:
         tried.append(cell)
-        return measured(cell, folder)
+        return measured(cell, folder, **options)
 
     monkeypatch.setattr(max_resolution, "run_cell", probe)
     return tried
