@@ -12,6 +12,7 @@ and stretched afterwards.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
@@ -57,9 +58,21 @@ def run_thumbnail(
         padding: px of its neighbours that a patch is run with.
         thumbnail: height of the thumbnail in px; a lower image is its own.
     """
+    maps = thumbnail_maps(stylizer, content, style, alpha, thumbnail=thumbnail)
+    return run_patches(stylizer, content, maps, patch=patch, padding=padding)
+
+
+def run_patches(
+    stylizer: "Stylizer",
+    content: Tensor,
+    maps: Sequence[ChannelAffine],
+    *,
+    patch: int = PATCH,
+    padding: int = PADDING,
+) -> Tensor:
+    """Run the stages patch by patch with a given map each; as :func:`run_thumbnail`."""
     layout = stylizer.layout
     height, width = content.shape[-2:]
-    maps = _maps(stylizer, shrink(content, thumbnail), style, alpha)
     output = torch.empty(
         (1, 3, height, width),
         dtype=layout.dtype,
@@ -113,12 +126,20 @@ def shrink(content: Tensor, height: int = THUMBNAIL) -> Tensor:
     return torch.cat(channels, 1).clamp_(0, 1)
 
 
-def _maps(
-    stylizer: "Stylizer", thumbnail: Tensor, style: "StyleCode", alpha: float
+def thumbnail_maps(
+    stylizer: "Stylizer",
+    content: Tensor,
+    style: "StyleCode",
+    alpha: float,
+    *,
+    thumbnail: int = THUMBNAIL,
 ) -> list[ChannelAffine]:
-    """The map of each stage, from the thumbnail's own way through the cascade."""
+    """The map of each stage, from the thumbnail's own way through the cascade.
+
+    As :func:`run_thumbnail`.
+    """
     maps: list[ChannelAffine] = []
-    box = [pad_to_alignment(stylizer.layout.place(thumbnail))]
+    box = [pad_to_alignment(stylizer.layout.place(shrink(content, thumbnail)))]
     for stage, restyle in zip(stylizer.stages, style, strict=True):
         box.append(stage.encoder(box))
         maps.append(restyle.after(stage.normalize(FeatureStats.of(box[0]))).blend(alpha))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from bench.cells import Cell
 
 _LARGEST_MAPPED_MP = 8.0
-"""Megapixels of an image up to which strips and patches are metered with large blocks mapped."""
+"""Megapixels of an image up to which strips are metered with large blocks mapped."""
 _MMAP_THRESHOLD = -3
 _TRIM_THRESHOLD = -1
 _SMALL = 128 << 10
@@ -23,11 +23,12 @@ def metered_mapped(cell: "Cell") -> bool:
     """Whether a cell's peak is taken while large blocks are mapped, so that it repeats.
 
     Not of large images in strips: their bands are just what the C library keeps for the next band,
-    and mapping them anew would be timed, if it stays at one pass. Nor on a GPU.
+    and mapping them anew takes half as long again, which would be timed if it stays at one pass.
+    Nor on a GPU.
     """
     if cell.device.startswith("cuda"):
         return False
-    return cell.execution == "whole" or cell.megapixels <= _LARGEST_MAPPED_MP
+    return cell.execution != "strips" or cell.megapixels <= _LARGEST_MAPPED_MP
 
 
 def map_large_blocks() -> None:

@@ -62,8 +62,11 @@ def peak_of_whole(trace: Trace, overheads: Overheads) -> float:
 
 def peak_of_patches(traced: PatchesTrace, overheads: Overheads) -> float:
     """Bytes that the thumbnail's scheme takes at most; as :func:`peak_of_whole`."""
-    shown = overheads.on_top_of(traced.shown.peak_bytes)
-    return shown + traced.result_bytes - traced.shown_result_bytes
+    patches = overheads.on_top_of(traced.patches.peak_bytes)
+    return max(
+        overheads.on_top_of(traced.thumbnail.peak_bytes),
+        patches + traced.result_bytes - traced.shown_result_bytes,
+    )
 
 
 def peak_of_strips(traced: StripsTrace, overheads: Overheads) -> float:

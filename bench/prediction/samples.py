@@ -16,9 +16,9 @@ from torch import Tensor
 from bench.execution.rows import TensorSink, TensorSource, padded_size
 from bench.execution.strip_plan import StripPlan
 from bench.execution.strips import plan_in_memory, stylize_rows
-from bench.execution.thumbnail import patch_edges
+from bench.execution.thumbnail import patch_edges, run_patches, thumbnail_maps
 from bench.prediction.ledger import Ledger, Trace
-from bench.prediction.trace import style_code, trace_pass, traced, without_values
+from bench.prediction.trace import style_code, traced, without_values
 from bench.prediction.traffic import Work
 from bench.stylizers.cascade import Stylizer
 from distill.streaming import StreamedNetwork
@@ -172,7 +172,9 @@ def _passing_bytes(trace: Trace, marks: Sequence[_Mark]) -> tuple[int, ...]:
 class PatchesTrace:
     """A pass in patches, with the statistics of a thumbnail."""
 
-    shown: Trace
+    thumbnail: Trace
+    """Of the thumbnail's way to the statistics, before the patches."""
+    patches: Trace
     """Of the patches that were traced."""
     shown_result_bytes: int
     result_bytes: int
@@ -187,13 +189,21 @@ def trace_patches(stylizer: Stylizer, width: int, height: int) -> PatchesTrace:
         shown_width, shown_height = width, height
     else:
         shown_width, shown_height = columns[_PATCHES], rows[_PATCHES]
-    trace = trace_pass(stylizer, shown_width, shown_height)
+
+    def run_thumbnail(content: Tensor, ledger: Ledger) -> None:
+        thumbnail_maps(without_values(stylizer, ledger), content, style_code(stylizer), 1.0)
+
+    def run_shown(content: Tensor, _: Ledger) -> None:
+        run_patches(stylizer, content, style_code(stylizer))
+
+    thumbnail = traced(stylizer, width, height, run_thumbnail)
+    patches = traced(stylizer, shown_width, shown_height, run_shown)
     item = stylizer.layout.dtype.itemsize
-    # The thumbnail's own pass is a patch among them.
-    patches = min(across, _PATCHES) ** 2 + 1
+    times = (across / min(across, _PATCHES)) ** 2
     return PatchesTrace(
-        shown=trace,
+        thumbnail=thumbnail,
+        patches=patches,
         shown_result_bytes=3 * shown_width * shown_height * item,
         result_bytes=3 * width * height * item,
-        work=((across**2 + 1) / patches) * trace.work,
+        work=thumbnail.work + times * patches.work,
     )
