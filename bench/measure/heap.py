@@ -13,7 +13,7 @@ _LARGEST_MAPPED_MP = 8.0
 """Megapixels of an image up to which strips are metered with large blocks mapped."""
 _MMAP_THRESHOLD = -3
 _TRIM_THRESHOLD = -1
-_SMALL = 128 << 10
+SMALL = 128 << 10
 """Bytes from which on glibc maps a block by itself at first; it then learns to keep larger ones."""
 _LARGEST = 32 << 20
 """Bytes up to which it learns to keep them (``mallopt(3)``)."""
@@ -39,7 +39,7 @@ def map_large_blocks() -> None:
     before the pass as well, such as what loading the model takes: call this first of all. Mapping
     costs time, so ``keep_large_blocks`` before anything is timed. Elsewhere nothing is done.
     """
-    _tell(_MMAP_THRESHOLD, _SMALL)
+    _tell(_MMAP_THRESHOLD, SMALL)
 
 
 def keep_large_blocks() -> None:

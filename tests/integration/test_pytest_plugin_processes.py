@@ -4,6 +4,7 @@ What is looked for is far larger than the noise of a busy machine.
 """
 
 import json
+import platform
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,35 @@ def test_growth_and_slowdown_are_found_and_the_same_code_passes(pytester: pytest
     worse.stdout.fnmatch_lines(
         ["  latency *: the limit is 100 %", "  peak memory (RSS growth) *: the limit is *"]
     )
+
+
+@needs_peaks
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
+def test_what_a_test_frees_before_its_check_adds_nothing_to_the_peak(pytester: pytest.Pytester):
+    pytester.makepyfile(
+        """
+        import bench.measure.latency, bench.measure.memory  # or loading them fills the holes
+
+        def resident(size):
+            return bytearray(b"1") * size
+
+        def work():  # takes 10 MB, and then 14 MB
+            resident(10**7)
+            resident(14 * 10**6)
+
+        def test_it(performance):
+            resident(2 * 10**7)  # glibc keeps blocks up to that size from now on
+            blocks = [resident(size) for size in (10**7, 10**6, 14 * 10**6, 10**6)]
+            del blocks[2], blocks[0]  # a hole for each
+            performance.check(work)
+        """
+    )
+    result = pytester.runpytest_inprocess(
+        *OPTIONS, "--performance-save=base.json", "--performance-processes=1"
+    )
+    result.assert_outcomes(passed=1)
+    (entry,) = json.loads((pytester.path / "base.json").read_bytes())["benchmarks"]
+    assert 13 < entry["processes"][0]["values"]["peak_rss_growth_mb"] < 16
 
 
 def test_a_measuring_process_that_fails_fails_the_test_and_shows_why(pytester: pytest.Pytester):
