@@ -15,8 +15,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from bench.compare.asked import lacking_cells
 from bench.compare.load import BASELINE_FORMAT, BASELINE_VERSION, Stored, read_baseline, read_run
-from bench.compare.match import label, varying
+from bench.compare.match import label, some, varying
 from bench.compare.side import SideCell, cells_of
 from bench.compare.text import shown_value
 from bench.errors import UserError
@@ -38,8 +39,8 @@ class Baseline(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As it was saved."""
-        return str(self.stored["name"])
+        """By which it is found: that of its file."""
+        return self.path.stem
 
     @property
     def saved_at(self) -> str:
@@ -60,7 +61,8 @@ def save_baseline(run: Path, name: str, *, folder: Path = FOLDER, replace: bool 
         The file.
 
     Raises:
-        UserError: for a bad name, a run that cannot be read, or a name that is taken.
+        UserError: for a bad name, a run that cannot be read or is not finished, or a name that is
+            taken.
     """
     if not _NAME.fullmatch(name) or name.endswith(".json"):
         raise UserError(
@@ -73,6 +75,15 @@ def save_baseline(run: Path, name: str, *, folder: Path = FOLDER, replace: bool 
     if path.exists() and not replace:
         raise UserError(one_line(f"{path}: exists already; --replace overwrites it"))
     stored = read_run(run)
+    cells = cells_of(stored.records, path=str(run))
+    lacking = lacking_cells(stored["scenario"], stored["environment"], cells.values())
+    if lacking:
+        raise UserError(
+            one_line(
+                f"{run}: lacks {some(list(lacking.values()))}: an unfinished run, with which a "
+                f"comparison would pass over them; complete it with 'bench run --resume {run}'"
+            )
+        )
     content = {
         "format": BASELINE_FORMAT,
         "schema_version": BASELINE_VERSION,

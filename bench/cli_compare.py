@@ -50,7 +50,7 @@ FormatOption = Annotated[
 OutputOption = Annotated[
     list[Path] | None,
     typer.Option(
-        help="Write to this file, as --format or its ending says (.txt, .json, .md, .xml), "
+        help="Write to this file, as its ending says (.txt, .json, .md, .xml) or else --format, "
         "and print the text; may be repeated."
     ),
 ]
@@ -171,9 +171,12 @@ def compared(base: Path, new: Path, wanted: Wanted, *, baselines: Path = FOLDER)
 
 
 def tell(comparison: "Comparison", wanted: Wanted) -> None:
-    """Print and write as is wanted."""
-    _show(comparison, wanted.shown, everything=wanted.everything)
+    """Write and print as is wanted; the files also if nobody reads what is printed."""
+    from distill.command_line import reader_may_leave
+
     write(comparison, wanted.targets, everything=wanted.everything)
+    with reader_may_leave():
+        _show(comparison, wanted.shown, everything=wanted.everything)
 
 
 def _all_judged(comparison: "Comparison", asked: Iterable[str]) -> None:
@@ -226,7 +229,7 @@ def _targets(format_: str | None, outputs: Iterable[Path]) -> dict[Path, str]:
         raise UserError(f"--format {format_}: allowed are {', '.join(known)}{hint}")
     found: dict[Path, str] = {}
     for path in outputs:
-        kind = format_ or _ENDINGS.get(path.suffix.lower())
+        kind = _ENDINGS.get(path.suffix.lower(), format_)
         if kind is None:
             raise UserError(
                 f"--output {path}: give --format, or an ending of {', '.join(_ENDINGS)}"

@@ -49,6 +49,28 @@ def progress_bar(
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """What is printed inside may find no reader (``bench models | head``): nothing is wrong then.
+
+    What follows is done all the same.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _mute()
+    except SystemExit as end:  # what Rich makes of it
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        _mute()
+
+
+def _mute() -> None:
+    """Let what standard output has buffered, which nobody reads, not fail at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def run_app(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> int:
     """Run a command-line application.
 
@@ -65,18 +87,16 @@ def run_app(app: typer.Typer, name: str, arguments: Sequence[str] | None = None)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     command = typer.main.get_command(app)
     given = None if arguments is None else list(arguments)
+    result: object = 0
     try:
-        result = command.main(args=given, prog_name=name, standalone_mode=False)
+        with reader_may_leave():
+            result = command.main(args=given, prog_name=name, standalone_mode=False)
     except UserError as error:
         for problem in error.problems:
             print(f"{name}: {problem}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone (`bench models | head`): nothing is wrong here.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         # What nobody foresaw of a file system: full, read-only, a folder deleted meanwhile.
         if error.strerror is None:

@@ -12,11 +12,16 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Have ``write`` fill a temporary file, and put it in the place of ``path`` once it is whole.
 
     A reader, and whoever looks after a crash or a power cut, finds the old file, the new one, or
-    none. Folders on the way are made.
+    none. Folders on the way are made. A link stays, its target is replaced. A pipe or a device, such
+    as ``/dev/stdout``, is written to.
 
     Raises:
         OSError: when the disk refuses; nothing is left then.
     """
+    if path.parent in map(Path, ("/dev", "/dev/fd")) or (path.exists() and not path.is_file()):
+        write(path)
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # The process id keeps one that is just dying from sharing a file with the next.
     temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")

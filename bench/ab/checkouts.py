@@ -97,8 +97,10 @@ def checked_out(repository: Path, versions: Sequence[Version]) -> Iterator[list[
         yield trees
     finally:
         with undisturbed():
+            # Not `prune`: it would forget the user's own worktrees on disks that are not mounted.
+            for tree in trees:
+                _run(repository, "worktree", "remove", "--force", str(tree))
             shutil.rmtree(folder, ignore_errors=True)
-            _run(repository, "worktree", "prune")
 
 
 def _uncommitted_tree(repository: Path) -> str:

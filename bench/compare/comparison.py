@@ -67,7 +67,7 @@ def compare(
     matched = match_cells(base, new, partial=partial)
     also = varying([cell.identity for side in (base, new) for cell in side.cells.values()])
     cells = [
-        *_measured(matched.pairs, limits, metrics, quality=quality, also=also),
+        *_measured(matched.pairs, limits, metrics, quality=quality, partial=partial, also=also),
         *(_alone(cell, None, only_in_base(cell, vanished=True), also) for cell in matched.vanished),
         *(
             _alone(cell, None, only_in_base(cell, vanished=False), also)
@@ -111,6 +111,7 @@ def _measured(
     metrics: Sequence[Compared],
     *,
     quality: bool,
+    partial: bool,
     also: Sequence[str],
 ) -> list[CellResult]:
     """The cells that both have. Repeated measurements are judged together."""
@@ -118,9 +119,9 @@ def _measured(
     samples: list[Sampled] = []
     owners: list[int] = []
     for place, (before, after) in enumerate(pairs):
-        status = compare_status(before, after)
+        status = compare_status(before, after, partial=partial)
         findings.append([status] if status else [])
-        if before.status != "ok" or after.status != "ok":
+        if not (before.processes and after.processes):
             continue
         if before.quality and after.quality:
             if quality:
@@ -166,17 +167,16 @@ def _sampled(
         processes = [tuple(p for p in side if not p.once) for side in processes]
         if not all(processes):
             return _other_pass(metric)
-    values = [tuple(p.values[field] for p in side if field in p.values) for side in processes]
-    if not all(values):
-        return _missing(metric, *values)
-    base, new = values
-    if metric.jitter:
-        base, new = (tuple(max(v, metric.jitter) for v in side) for side in (base, new))
-    if not all(0 < value < math.inf for value in (*base, *new)):
+    processes = [tuple(p for p in side if field in p.values) for side in processes]
+    base, new = (tuple(p.values[field] for p in side) for side in processes)
+    if not (base and new):
+        return _missing(metric, base, new)
+    if not all(map(math.isfinite, (*base, *new))):
+        return _no_number(metric, base, new)
+    if min(*base, *new) <= 0 and not metric.jitter:
         if set(base) == set(new):
             return _untested(metric, base, new, "unchanged", "same", "the same")
-        why = "has values that no ratio can be taken of"
-        return _untested(metric, base, new, "not_comparable", "not_finite", why)
+        return _no_number(metric, base, new)
     return Sampled(
         COMPARED[field],
         base,
@@ -184,6 +184,14 @@ def _sampled(
         limit=limits.slowdown if metric.family == "time" else limits.memory_growth,
         taking_turns=taking_turns(*processes),
     )
+
+
+def _no_number(metric: Compared, base: Sequence[float], new: Sequence[float]) -> Finding:
+    """Of values that no ratio can be taken of: of the new side's, nothing can be told."""
+    of_new = not all(0 < value < math.inf for value in new)
+    why = f"{'the new side' if of_new else 'the base'} has values that no ratio can be taken of"
+    verdict: Verdict = "inconclusive" if of_new else "not_comparable"
+    return _untested(metric, base, new, verdict, "not_finite", why)
 
 
 def _missing(metric: Compared, base: Sequence[float], new: Sequence[float]) -> Finding:

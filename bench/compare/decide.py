@@ -46,7 +46,10 @@ _WORSE: dict[str, tuple[Code, Code]] = {
 
 @dataclass(frozen=True)
 class Sampled:
-    """One metric of one cell: a value above 0 from each process, in the order of the rounds."""
+    """One metric of one cell: a value above 0 from each process, in the order of the rounds.
+
+    Of a counter with a jitter it may be 0.
+    """
 
     metric: Compared
     base: tuple[float, ...]
@@ -57,9 +60,15 @@ class Sampled:
     """Whether the n-th processes of both sides ran next to each other."""
 
     @property
+    def told(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The values of both sides, at least the counter's jitter: it cannot tell less."""
+        least = self.metric.jitter
+        return tuple(max(v, least) for v in self.base), tuple(max(v, least) for v in self.new)
+
+    @property
     def least(self) -> float:
         """Log ratio from which an increase counts: the limit, or what the counter cannot tell."""
-        return math.log1p(max(self.limit, self.metric.jitter / median(self.base)))
+        return math.log1p(max(self.limit, self.metric.jitter / median(self.told[0])))
 
     @property
     def enough(self) -> bool:
@@ -69,12 +78,12 @@ class Sampled:
     @property
     def exact(self) -> bool:
         """Whether processes do not differ, and not because there is one of each side."""
-        alike = len(set(self.base)) == len(set(self.new)) == 1
+        alike = all(len(set(values)) == 1 for values in self.told)
         return alike and self.metric.family != "time" and (self.enough or not self.metric.jitter)
 
     def effect(self) -> Effect:
         """Of the logarithms."""
-        logs = [[math.log(value) for value in values] for values in (self.base, self.new)]
+        logs = [[math.log(value) for value in values] for values in self.told]
         return alternating(*logs) if self.taking_turns else separate(*logs)
 
 
@@ -203,7 +212,8 @@ def _few(sample: Sampled) -> Finding:
     """A finding without knowledge of the spread."""
     if sample.metric.family != "time" and (found := _few_bytes(sample)):
         return found
-    change = median(sample.new) / median(sample.base) - 1
+    base, new = map(median, sample.told)
+    change = new / base - 1
     more = GOOD_PROCESSES - min(len(sample.base), len(sample.new))
     reason = (
         f"as it seems, from {len(sample.base)} and {len(sample.new)} processes: at least "
@@ -219,9 +229,9 @@ def _few_bytes(sample: Sampled) -> Finding | None:
 
     None where it does not.
     """
-    base = median(sample.base)
+    base, new = map(median, sample.told)
     sure = math.log1p(max(sample.limit, _JITTERS * sample.metric.jitter / base))
-    growth = math.log(median(sample.new) / base)
+    growth = math.log(new / base)
     if sample.least < growth <= sure:
         return None
     return _plain(sample, growth, least=sample.least if growth > 0 else sure)
@@ -229,7 +239,8 @@ def _few_bytes(sample: Sampled) -> Finding | None:
 
 def _exact(sample: Sampled) -> Finding:
     """A finding on what is the same in every process."""
-    return _plain(sample, math.log(sample.new[0] / sample.base[0]), least=sample.least)
+    base, new = sample.told
+    return _plain(sample, math.log(new[0] / base[0]), least=sample.least)
 
 
 def _plain(sample: Sampled, growth: float, *, least: float) -> Finding:

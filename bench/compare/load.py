@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from bench.compare.asked import lacking_cells
 from bench.compare.pytest_benchmark import is_benchmark, side_of_benchmarks
 from bench.compare.side import Side, cells_of
 from bench.errors import UserError
@@ -109,7 +110,7 @@ def read_run(path: Path) -> Stored:
         scenario = yaml.safe_load((path / SCENARIO).read_bytes())
     except OSError as error:
         raise UserError(one_line(f"{path / SCENARIO}: cannot be read: {error.strerror}")) from None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # an impossible date is a ValueError
         raise UserError(one_line(f"{path / SCENARIO}: is not valid YAML")) from None
     for file, content in ((ENVIRONMENT, environment), (SCENARIO, scenario)):
         if not isinstance(content, dict):
@@ -160,12 +161,14 @@ def _run_side(path: Path) -> Side:
 def _side(path: str, kind: Any, stored: Stored) -> Side:
     scenario = stored["scenario"]
     measure = scenario.get("measure")
+    cells = cells_of(stored.records, path=path)
     return Side(
         path=path,
         kind=kind,
         environment=stored["environment"],
-        cells=cells_of(stored.records, path=path),
+        cells=cells,
         asked=_asked(scenario),
+        lacking=lacking_cells(scenario, stored["environment"], cells.values()),
         warmup=measure.get("warmup") if isinstance(measure, dict) else None,
         measured_at=min((r.started_at for r in stored.records if r.started_at), default=None),
     )

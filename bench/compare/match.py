@@ -56,6 +56,7 @@ def match_cells(base: Side, new: Side, *, partial: bool) -> Matched:
         )
     same_question = base.asked is not None and base.asked == new.asked
     if not partial:
+        _refuse_what_both_lack(base, new)
         _refuse_fewer(base, new, gone, added, same_question=same_question)
     vanished = gone if same_question and not partial else []
     return Matched(
@@ -64,6 +65,23 @@ def match_cells(base: Side, new: Side, *, partial: bool) -> Matched:
         left_out=tuple([] if vanished else gone),
         added=added,
     )
+
+
+def _refuse_what_both_lack(base: Side, new: Side) -> None:
+    """What neither has was asked for all the same."""
+    if names := lacked_by_both(base, new):
+        raise UserError(
+            one_line(
+                f"{base.path} and {new.path}: both lack {some(names)}, which both were asked for "
+                "(unfinished runs? complete them with 'bench run --resume'); --partial compares "
+                "what both have"
+            )
+        )
+
+
+def lacked_by_both(base: Side, new: Side) -> list[str]:
+    """Labels of the cells that both sides were asked for and neither has."""
+    return [name for key, name in base.lacking.items() if key in new.lacking]
 
 
 def _refuse_fewer(
@@ -117,10 +135,14 @@ def _moved(base: Sequence[SideCell], new: Sequence[SideCell]) -> dict[Key, Key]:
 
 
 def _listed(cells: Sequence[SideCell]) -> str:
-    """``3 cells (a, b, c)``."""
-    names = [label(cell.identity) for cell in cells[:_EXAMPLES]]
-    more = f" and {len(cells) - _EXAMPLES} more" if len(cells) > _EXAMPLES else ""
-    return f"{len(cells)} cell{'s' if len(cells) != 1 else ''} ({', '.join(names)}{more})"
+    return some([label(cell.identity) for cell in cells])
+
+
+def some(names: Sequence[str]) -> str:
+    """``5 cells (a, b, c and 2 more)``."""
+    more = f" and {len(names) - _EXAMPLES} more" if len(names) > _EXAMPLES else ""
+    listed = ", ".join(names[:_EXAMPLES])
+    return f"{len(names)} cell{'s' if len(names) != 1 else ''} ({listed}{more})"
 
 
 _WORDS = {

@@ -31,7 +31,7 @@ COMPARED = {
         Compared("peak_allocated_mb", "memory", "MB"),
         Compared("peak_reserved_mb", "memory", "MB"),
         Compared("peak_device_mb", "memory", "MB"),
-        Compared("peak_rss_growth_mb", "memory", "MB", jitter=1.0),
+        Compared("peak_rss_growth_mb", "memory", "MB", jitter=0.4),
         Compared("parameters", "size", ""),
         Compared("storage_mb", "size", "MB"),
     )

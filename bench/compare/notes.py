@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from bench.compare.match import Matched
+from bench.compare.match import Matched, lacked_by_both
 from bench.compare.result import CellResult
 from bench.compare.side import Process, Side
 
@@ -87,6 +87,8 @@ def notes(base: Side, new: Side, matched: Matched, cells: Iterable[CellResult]) 
             f"{len(matched.left_out)} are in the base alone, {len(matched.added)} in the new side "
             "alone"
         )
+    if lacked := lacked_by_both(base, new):
+        yield f"cells that both sides were asked for and neither has: {len(lacked)}"
     times = [
         finding.change
         for cell in cells

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from bench.compare.metrics import COMPARED
-from bench.compare.side import Key, Process, Side, SideCell
+from bench.compare.side import Key, Process, Side, SideCell, number
 from bench.errors import UserError
 from bench.measure.environment import environment_differences
 from distill.suggest import one_line
@@ -184,7 +184,7 @@ def _processes(benchmark: _Benchmark, *, begin: int) -> list[Process]:
             for place, one in enumerate(benchmark.processes)
         ]
     extra = {
-        name: float(value)
+        name: number(value)
         for name, value in benchmark.extra_info.items()
         if name in COMPARED and isinstance(value, int | float) and not isinstance(value, bool)
     }

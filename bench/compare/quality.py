@@ -74,8 +74,10 @@ def _judged(metric: Metric, base: Quality, new: Quality, limit: float) -> Findin
     before, after = base.values[metric.name], new.values[metric.name]
     if metric.better == "none":
         return _unjudged(metric.name, "no_direction", "describes and does not judge", before, after)
-    if math.isnan(before) or math.isnan(after) or _lost_range(metric, before, after):
-        return _unjudged(metric.name, "not_finite", "is not a finite number", before, after)
+    if not _means_something(metric, before):
+        return _unjudged(metric.name, "not_finite", "was not a finite number", before, after)
+    if not _means_something(metric, after):
+        return _lost(metric, before)
     loss = _loss(metric, before, after)
     pairs = _pair_losses(metric, base, new)
     low, high = _interval(pairs, loss)
@@ -133,9 +135,25 @@ def _loss(metric: Metric, before: float, after: float) -> float:
     return worse / max(abs(before), LEAST_CHANGE)
 
 
-def _lost_range(metric: Metric, before: float, after: float) -> bool:
-    """Infinite where infinity means nothing: only a ratio in dB may be."""
-    return metric.unit != "dB" and not (math.isfinite(before) and math.isfinite(after))
+def _means_something(metric: Metric, value: float) -> bool:
+    """Whether a value can be judged: only a ratio in dB may be infinite, of equal pictures."""
+    return math.isfinite(value) or (metric.unit == "dB" and value == math.inf)
+
+
+def _lost(metric: Metric, before: float) -> Finding:
+    """Of a value that was a number and is none: the pictures are broken, or what judges them."""
+    return Finding(
+        metric=metric.name,
+        family="quality",
+        unit=metric.unit,
+        better=metric.better,
+        base=_finite(before),
+        processes_base=1,
+        processes_new=1,
+        verdict="regression",
+        code="worse",
+        reason="is no finite number any more",
+    )
 
 
 def _pair_losses(metric: Metric, base: Quality, new: Quality) -> list[float]:

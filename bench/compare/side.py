@@ -1,8 +1,10 @@
 """One side of a comparison: cells, each with what every process measured."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from pathlib import PurePath
 from typing import Any, Literal
 
@@ -97,13 +99,16 @@ class Side:
     cells: Mapping[Key, SideCell]
     asked: Mapping[str, Any] | None
     """The keys of the scenario that decide which cells there are; None where there is none."""
+    lacking: Mapping[Key, str] = field(default_factory=dict)
+    """Labels of the cells that its scenario asks for and that have no record."""
     warmup: int | None = None
     measured_at: str | None = None
 
     @property
     def code_version(self) -> str | None:
         """Of what was measured."""
-        return self.environment.get("code_version")
+        version = self.environment.get("code_version")
+        return None if version is None else str(version)
 
 
 def cells_of(records: Iterable[Record], *, path: str) -> dict[Key, SideCell]:
@@ -113,19 +118,19 @@ def cells_of(records: Iterable[Record], *, path: str) -> dict[Key, SideCell]:
     """
     grouped: dict[Key, list[Record]] = {}
     for record in records:
-        grouped.setdefault(tuple(sorted(identity(record).items())), []).append(record)
+        grouped.setdefault(tuple(sorted(identity(dict(record)).items())), []).append(record)
     return {key: _merge(dict(key), group, path=path) for key, group in grouped.items()}
 
 
-def identity(record: Record) -> dict[str, Any]:
-    """What makes cells of two runs the same one; values can be hashed.
+def identity(of: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes cells of two runs the same one, from a record's fields; values can be hashed.
 
     Paths of images count by their names: two checkouts are two folders.
     """
-    found: dict[str, Any] = {name: getattr(record, name) for name in _DEFINING}
-    found["device"] = record.device.partition(":")[0]
+    found: dict[str, Any] = {name: of[name] for name in _DEFINING}
+    found["device"] = str(of["device"]).partition(":")[0]
     for role in ("content", "style"):
-        found[role] = tuple(PurePath(image).name for image in getattr(record, role))
+        found[role] = tuple(PurePath(image).name for image in of[role])
     return found
 
 
@@ -138,6 +143,11 @@ def _merge(identity: Mapping[str, Any], group: Sequence[Record], *, path: str) -
             f"several conditions ({'; '.join(versions)}): compare runs of one version each"
         )
     group = sorted(group, key=lambda record: record.repeat)
+    for one, other in pairwise(group):
+        if one.repeat == other.repeat:
+            raise UserError(
+                f"{path}: has process {one.repeat} of cell {one.id} twice: a copy is no measurement"
+            )
     # Later rounds may have been left out for want of time; the earlier ones still count.
     ran = [r for r in group if r.status not in ("skipped", "predicted")] or group[:1]
     ok = [record for record in ran if record.status == "ok"]
@@ -153,6 +163,14 @@ def _merge(identity: Mapping[str, Any], group: Sequence[Record], *, path: str) -
     )
 
 
+def number(value: float) -> float:
+    """As a float; of an integer beyond all floats infinity, which no verdict is built on."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def _process(record: Record) -> Process:
     began = None
     if record.started_at:
@@ -161,7 +179,7 @@ def _process(record: Record) -> Process:
         except ValueError:
             began = None
     values = {
-        name: float(value)
+        name: number(value)
         for name, value in record
         if isinstance(value, int | float) and not isinstance(value, bool)
     }

@@ -4,14 +4,19 @@ from bench.compare.result import Code, Finding, Verdict
 from bench.compare.side import SideCell
 
 
-def compare_status(base: SideCell, new: SideCell) -> Finding | None:
-    """The finding on a cell that both sides have; None where it was measured in both."""
+def compare_status(base: SideCell, new: SideCell, *, partial: bool = False) -> Finding | None:
+    """The finding on a cell that both sides have; None where it was measured in both.
+
+    ``partial``: what neither came to need not be compared.
+    """
     if base.status == new.status == "ok":
         return None
     if base.status == "ok":
         return _lost(new)
     if (base.status, base.reason_code) == (new.status, new.reason_code):
         same = f"{_ended(new)}, as before"
+        if new.reason_code == "run_time_limit" and not partial:
+            return _status("inconclusive", "ran_out_of_time", same)
         if new.failed:
             return _status("unchanged", "still_failing", same)
         return _status("not_comparable", "not_measured", same)

@@ -45,7 +45,7 @@ def read_record(path: Path) -> Record:
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:  # malformed JSON and malformed UTF-8 alike
+    except (ValueError, RecursionError) as error:  # malformed JSON and malformed UTF-8 alike
         raise ValueError(f"{path}: not a whole JSON file: {error}") from None
     record = parse_record(content, str(path))
     if path.name != record_name(record.id, record.repeat):

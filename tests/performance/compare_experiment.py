@@ -48,7 +48,7 @@ SCENARIO = {
     "device": "cpu",
     "models": ["adain-vgg16-16x"],
     "execution": ["whole", "strips"],
-    # the first is changed: it is large enough for 3 % to be more than the counter's jitter
+    # the first is changed
     "resolutions": ["512x512", "256x256"],
     "style_resolution": "256x256",
     "memory_cap": "2GB",

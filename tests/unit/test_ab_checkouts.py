@@ -47,6 +47,17 @@ def test_versions_lie_side_by_side_and_are_gone_afterwards(repository: Path):
     assert len(git(repository, "worktree", "list").splitlines()) == 1
 
 
+def test_the_users_own_worktrees_stay_also_while_their_disk_is_away(
+    repository: Path, tmp_path: Path
+):
+    git(repository, "worktree", "add", "--quiet", "--detach", str(tmp_path / "usb"), "main")
+    (tmp_path / "usb").rename(tmp_path / "unplugged")
+    with checked_out(repository, (find_version(repository, "main"),)):
+        pass
+    (tmp_path / "unplugged").rename(tmp_path / "usb")
+    assert git(tmp_path / "usb", "status", "--porcelain") == ""
+
+
 def test_worktrees_go_when_the_measurement_is_interrupted(repository: Path):
     main = find_version(repository, "main")
     with pytest.raises(KeyboardInterrupt), checked_out(repository, (main,)) as (tree,):

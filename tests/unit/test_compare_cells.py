@@ -1,5 +1,6 @@
 """Two runs compared: which cells are the same, how they ended, what environments allow."""
 
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,7 @@ UNTRAINED = {"status": "skipped", "reason_code": "random_weights", "reason": "no
         (TOO_SLOW, {}, "improvement", "fixed"),
         (OUT_OF_MEMORY, OUT_OF_MEMORY, "unchanged", "still_failing"),
         (OUT_OF_MEMORY, {"status": "timeout"}, "unchanged", "still_failing"),
+        (NO_TIME, NO_TIME, "inconclusive", "ran_out_of_time"),
         (NO_TIME, {}, "not_comparable", "not_measured"),
         (UNTRAINED, UNTRAINED, "not_comparable", "not_measured"),
     ],
@@ -168,6 +170,47 @@ def test_a_cell_of_which_one_process_failed_has_failed(tmp_path: Path):
     assert (cell.status_new, finding.code) == ("out_of_memory", "now_failing")
 
 
+@pytest.mark.parametrize("failing", [(0,), (0, 1)])
+def test_a_process_that_failed_hides_no_slowdown_of_the_others(
+    tmp_path: Path, failing: tuple[int, ...]
+):
+    def fail_once(records: list[dict[str, Any]]) -> None:
+        records[-1].update(OUT_OF_MEMORY, latency_ms=None, peak_rss_growth_mb=None)
+
+    changes = [fail_once if side in failing else list for side in (0, 1)]
+    base = ci_run(tmp_path / "a", change=changes[0])
+    new = ci_run(tmp_path / "b", factors=(1.0, 3.0), change=changes[1])
+    comparison = compared(base, new)
+    codes = [f.code for f in comparison.cells[0].findings if f.metric == "latency_ms"]
+    assert (codes, comparison.exit_code) == (["slower"], 1)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), 0.0, -5.0])
+def test_a_time_that_is_none_is_no_pass(tmp_path: Path, broken: float):
+    new = ci_run(tmp_path / "b", change=edit(1, latency_ms=broken))
+    comparison = compared(ci_run(tmp_path / "a"), new)
+    _, finding = only(comparison)
+    assert (finding.code, comparison.exit_code) == ("not_finite", 3)
+
+
+def test_a_process_that_lacks_a_value_leaves_the_others_in_their_turns(tmp_path: Path):
+    def lose(records: list[dict[str, Any]]) -> None:
+        records[2]["latency_ms"] = None
+        for record in records:  # after the other side's
+            later = datetime.fromisoformat(record["started_at"]) + timedelta(seconds=5)
+            record["started_at"] = later.isoformat()
+
+    comparison = compared(ci_run(tmp_path / "a"), ci_run(tmp_path / "b", change=lose))
+    times = {
+        (f.processes_base, f.processes_new)
+        for cell in comparison.cells
+        for f in cell.findings
+        if f.metric == "latency_ms"
+    }
+    assert times == {(5, 4), (5, 5)}
+    assert comparison.exit_code == 0
+
+
 def test_rounds_that_were_left_out_for_time_do_not_undo_the_others(tmp_path: Path):
     def cut_short(records: list[dict[str, Any]]) -> None:
         records[-1].update(NO_TIME, latency_ms=None, peak_rss_growth_mb=None)
@@ -186,6 +229,15 @@ def test_what_vanished_though_it_was_asked_for_is_a_regression(tmp_path: Path):
     cell, finding = only(comparison)
     assert (finding.code, comparison.exit_code) == ("vanished", 1)
     assert (cell.status_base, cell.status_new) == ("ok", None)
+
+
+def test_what_both_sides_lack_though_it_was_asked_for_is_named(tmp_path: Path):
+    sides = [ci_run(tmp_path / name, change=drop(1)) for name in "ab"]
+    with pytest.raises(UserError, match=r"both lack 1 cell \(adain.*512x512\).*--resume"):
+        compared(*sides)
+    comparison = compared(*sides, partial=True)
+    assert comparison.exit_code == 0
+    assert "cells that both sides were asked for and neither has: 1" in comparison.notes
 
 
 def test_a_new_side_asked_for_less_is_bad_input(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Errors of the decision at every small number of processes, and what it says."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -208,13 +209,28 @@ def test_counters_tell_from_one_process(metric, new: float, verdict: str, code: 
     assert (finding.verdict, finding.code) == (verdict, code)
 
 
-def test_the_resident_set_of_a_small_cell_moves_by_a_megabyte_and_means_nothing():
-    few = judge([20.0, 20.4], [20.9, 20.1], metric="peak_rss_growth_mb", limit=0.02)
+def test_the_resident_set_moves_a_little_from_process_to_process_and_that_means_nothing():
+    few = judge([10.0, 10.2], [10.4, 10.1], metric="peak_rss_growth_mb", limit=0.02)
     assert few.verdict == "unchanged"
-    near = judge([20.0], [21.5], metric="peak_rss_growth_mb", limit=0.02)
+    near = judge([20.0], [20.6], metric="peak_rss_growth_mb", limit=0.02)
     assert (near.verdict, near.code) == ("inconclusive", "too_few_repeats")
     sure = judge([20.0], [23.0], metric="peak_rss_growth_mb", limit=0.02)
     assert sure.verdict == "regression"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_three_per_cent_more_memory_is_found_in_small_cells_too(seed: int):
+    # As measured of the cells of scenarios/ci.yaml: processes differ by 0.1 to 0.25 MB.
+    rng = np.random.default_rng(seed)
+    base, new = rng.normal(25.0, 0.12, (2, 5))
+    judged = partial(judge, metric="peak_rss_growth_mb", limit=0.02)
+    assert judged(base, 1.03 * new).verdict == "regression"
+    assert judged(base, new).verdict == "unchanged"
+
+
+def test_a_peak_below_what_the_counter_tells_is_shown_as_it_was():
+    finding = judge([0.2] * 5, [0.3] * 5, metric="peak_rss_growth_mb", limit=0.02)
+    assert (finding.base, finding.new, finding.verdict) == (0.2, 0.3, "unchanged")
 
 
 def test_times_that_happen_to_be_equal_are_still_times():

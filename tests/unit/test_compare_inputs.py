@@ -52,6 +52,11 @@ def without(run: Path, name: str) -> Path:
     return run
 
 
+def with_file(run: Path, name: str, text: str) -> Path:
+    (run / name).write_text(text)
+    return run
+
+
 def cut_record(run: Path) -> Path:
     cut(min((run / "cells").iterdir()))
     return run
@@ -74,6 +79,9 @@ def written(path: Path, text: str) -> Path:
             r"schema_version is 7, this version reads 1 \(and 9 more such files\)",
         ),
         (lambda tmp: spoil_records(ci_run(tmp / "x"), speed=7), "speed: Extra inputs"),
+        (lambda tmp: with_file(ci_run(tmp / "x"), "scenario.yaml", "name: 2001-99-99"), "not val"),
+        (lambda tmp: with_file(ci_run(tmp / "x"), "scenario.yaml", "[" * 10**5), "not valid YAML"),
+        (lambda tmp: with_file(ci_run(tmp / "x"), "cells/x-0.json", "[" * 10**5), "not a whole"),
         (lambda tmp: written(tmp / "x.json", ""), "x.json: is empty"),
         (lambda tmp: written(tmp / "x.json", "[" * 100_000), "x.json: not a whole JSON file"),
         (lambda tmp: written(tmp / "x.json", "{}"), "is neither a run folder, a baseline nor"),
@@ -177,6 +185,36 @@ def test_baselines_are_listed_and_shown(tmp_path: Path, capsys: pytest.CaptureFi
     shown = capsys.readouterr().out
     assert "adain-vgg16-16x whole fp32 512x512" in shown
     assert "100 MB" in shown and "torch: 2.12.0" in shown
+
+
+def test_an_unfinished_run_is_no_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run = ci_run(tmp_path / "run", change=lambda records: records.__delitem__(slice(5, None)))
+    line = refused(capsys, "baseline", "save", run, "main", "--dir", tmp_path)
+    assert re.search(r"run: lacks 1 cell \(.*512x512\): an unfinished run", line)
+    assert not (tmp_path / "main.json").exists()
+
+
+def test_a_copied_process_is_no_second_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run = ci_run(tmp_path / "run")
+    path = baseline.save_baseline(run, "main", folder=tmp_path)
+    content = json.loads(path.read_text())
+    content["records"] *= 2
+    path.write_text(json.dumps(content))
+    assert "has process 0 of cell" in refused(capsys, "compare", path, run)
+
+
+def test_a_baseline_goes_by_the_name_of_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    baseline.save_baseline(ci_run(tmp_path / "run"), "one", folder=tmp_path / "b")
+    (tmp_path / "b/one.json").rename(tmp_path / "b/two.json")
+    assert bench("baseline", "list", "--dir", tmp_path / "b") == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[0] == "two"
+
+
+def test_a_version_that_is_no_text_is_shown_as_one(tmp_path: Path):
+    runs = [ci_run(tmp_path / name, environment={"code_version": 5}) for name in "ab"]
+    assert bench("compare", *runs) == 0
 
 
 def test_a_baseline_is_not_overwritten_by_mistake(

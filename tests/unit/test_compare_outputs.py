@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -204,6 +207,37 @@ def test_formats_are_printed_or_written(tmp_path: Path, capsys: pytest.CaptureFi
     assert bench("compare", base, new, *outputs) == 1
     assert "regression: 6 cells" in capsys.readouterr().out
     assert [target.read_text()[:5] for target in targets] == ['{\n "f', "### b", "<?xml", "base:"]
+
+
+def test_an_ending_says_what_a_file_is_and_the_format_what_one_without_is(tmp_path: Path):
+    base, new = mixed(tmp_path / "base", after=False), mixed(tmp_path / "new", after=True)
+    junit, other = tmp_path / "junit.xml", tmp_path / "comment"
+    assert bench("compare", base, new, "--format", "md", "--output", junit) == 1
+    assert bench("compare", base, new, "--format", "md", "--output", other) == 1
+    assert [path.read_text()[:5] for path in (junit, other)] == ["<?xml", "### b"]
+
+
+def test_a_link_stays_and_its_target_is_written(tmp_path: Path):
+    run = ci_run(tmp_path / "run")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "link.json").symlink_to(tmp_path / "deep/result.json")
+    assert bench("compare", run, run, "--output", tmp_path / "link.json") == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "deep/result.json").read_text())["verdict"] == "unchanged"
+
+
+@pytest.mark.parametrize("format_", ["text", "json"])
+def test_files_and_exit_code_need_no_reader_of_what_is_printed(tmp_path: Path, format_: str):
+    base, new = mixed(tmp_path / "base", after=False), mixed(tmp_path / "new", after=True)
+    code = "from bench.cli import main; main()"
+    command = [sys.executable, "-c", code, "compare", str(base), str(new), "--format", format_]
+    reader, writer = os.pipe()
+    os.close(reader)
+    extra = ["--output", str(tmp_path / "result.json")] if format_ == "text" else []
+    done = subprocess.run([*command, *extra], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert (tmp_path / "result.json").exists() == bool(extra)
 
 
 def test_a_disk_that_refuses_is_the_environments_fault(

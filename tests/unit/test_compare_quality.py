@@ -128,6 +128,13 @@ def test_a_plug_ins_metric_that_is_not_installed_is_not_judged():
     assert (finding.verdict, finding.code) == ("not_comparable", "no_direction")
 
 
-def test_what_is_no_number_is_not_judged():
-    finding = judge("style_loss", 1.0, float("nan"))
-    assert (finding.verdict, finding.code) == ("not_comparable", "not_finite")
+@pytest.mark.parametrize("metric", ["style_loss", "ssim", "psnr_teacher"])
+def test_a_value_that_is_no_number_any_more_is_worse_than_any(metric: str):
+    finding = judge(metric, 1.0, float("nan"))
+    assert (finding.verdict, finding.code) == ("regression", "worse")
+    before = judge(metric, float("nan"), 1.0)
+    assert (before.verdict, before.code) == ("not_comparable", "not_finite")
+
+
+def test_an_infinite_loss_is_worse_than_any():
+    assert judge("content_loss", 1.0, float("inf")).verdict == "regression"
