@@ -70,6 +70,7 @@ class Cell(Frozen):
     alpha: float
     seed: int
     threads: int | None
+    cudnn_benchmark: bool = False
     content: tuple[str, ...]
     style: tuple[str, ...]
     measure: MeasureSettings
@@ -89,6 +90,8 @@ class Cell(Frozen):
         How often it is timed does not define it; the device's type does, its index does not.
         """
         defining = self.model_dump(mode="json", exclude={"measure", "device"})
+        if not self.cudnn_benchmark:  # cells of before there was a choice keep their names
+            del defining["cudnn_benchmark"]
         defining["device_type"] = self.device.partition(":")[0]
         return hashlib.sha256(json.dumps(defining, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -55,7 +55,13 @@ def max_resolution(
     Begins at the predicted size, brackets and bisects, and runs the answer once more; each probe is
     one pass in a fresh process.
     """
-    from bench.max_resolution import find_largest, predicted_width, prober, size_of_width, widest
+    from bench.max_resolution import (
+        find_largest,
+        longest_side,
+        predicted_side,
+        prober,
+        size_of_side,
+    )
     from bench.measure.devices import resolve_device
     from bench.measure.environment import collect_environment
     from bench.plan import scenario_cells
@@ -76,13 +82,14 @@ def max_resolution(
     if cap is None and place == "cpu":
         # Without one the machine's memory would be, and the kernel would end something.
         cap = room
-    bound = widest(ratio, max_megapixels)
+    bound = longest_side(ratio, max_megapixels)
     scenario = _scenario(model, place, cap, execution, precision)
     cell = scenario_cells(scenario, place)[0]
     predictor = Predictor(load_calibration(cell))
-    start = predicted_width(cell, predictor, aspect=ratio, room_bytes=room, bound=bound)
-    size = size_of_width(start, ratio)
-    _say(f"predicted: {size} ({size.megapixels:.3g} MP) under {room / 1e6:,.0f} MB")
+    start = predicted_side(cell, predictor, aspect=ratio, room_bytes=room, bound=bound)
+    size = size_of_side(max(start, 1), ratio)
+    what = f"{size} ({size.megapixels:.3g} MP)" if start else "that no size fits"
+    _say(f"predicted: {what} under {room / 1e6:,.0f} MB")
     scenario = scenario.model_copy(update={"resolutions": (size,)})
     with RunFolder.create(out, scenario, collect_environment(place)) as folder:
         probe = prober(cell, predictor, folder, deadline_s=deadline_s, report=_tell)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.errors import UserError
+from bench.errors import EnvironmentUnfitError, UserError
 from distill.command_line import console
 from distill.suggest import did_you_mean
 
@@ -64,7 +64,12 @@ def plan(
     cells = scenario_cells(loaded, f"cuda:{index}" if absent else resolve_device(asked))
     rates = None
     if calibration:
-        rates = calibrated(cells[0], wanted_precisions(cells), anew=recalibrate)
+        try:
+            rates = calibrated(cells[0], wanted_precisions(cells), anew=recalibrate)
+        except EnvironmentUnfitError as error:
+            if recalibrate:
+                raise
+            print(f"no times are predicted: {error}", file=sys.stderr, flush=True)
     show_plan(plan_scenario(loaded, cells, rates), chosen)
 
 

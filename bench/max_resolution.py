@@ -8,7 +8,8 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from bench.cells import Cell, MeasureSettings
-from bench.errors import EnvironmentUnfitError
+from bench.errors import EnvironmentUnfitError, UserError
+from bench.measure.cap import NOT_ENFORCED
 from bench.prediction.predict import COUNTERS, Prediction, Predictor
 from bench.record import Record
 from bench.run.executor import run_cell
@@ -63,9 +64,11 @@ class Found(NamedTuple):
     """In the order in which they were run."""
 
 
-def size_of_width(width: int, aspect: Fraction) -> Size:
-    """The size of a width in pixels at an aspect ratio (width over height)."""
-    return Size(width, max(1, round(width / aspect)))
+def size_of_side(side: int, aspect: Fraction) -> Size:
+    """The size whose longer side has so many pixels, at an aspect ratio (width over height)."""
+    if aspect >= 1:
+        return Size(side, max(1, round(side / aspect)))
+    return Size(max(1, round(side * aspect)), side)
 
 
 def find_largest(
@@ -75,7 +78,7 @@ def find_largest(
     start: int,
     bound: int,
 ) -> Found:
-    """Bracket and bisect the largest width that fits, and run that once more.
+    """Bracket and bisect the longest side that fits, and run that size once more.
 
     What fits is taken to go on fitting when it is made smaller. Near the limit sizes fit by chance,
     so one that then fails counts as too large, and the search goes on below it.
@@ -83,20 +86,20 @@ def find_largest(
     Args:
         probe: runs a size.
         aspect: width over height.
-        start: width in pixels to begin at.
-        bound: the largest width that may be tried.
+        start: longer side in pixels to begin at.
+        bound: the longest that may be tried.
 
     Raises:
         EnvironmentUnfitError: when not even the smallest size fits, with its reason.
     """
     probes: list[Probe] = []
-    ran: list[int] = []  # widths, rising, each below the smallest that failed
+    ran: list[int] = []  # sides, rising, each below the smallest that failed
 
-    def fits(width: int) -> bool:
-        probes.append(probe(size_of_width(width, aspect)))
+    def fits(side: int) -> bool:
+        probes.append(probe(size_of_side(side, aspect)))
         return probes[-1].fits
 
-    least = _least_width(aspect)
+    least = _least_side(aspect)
     high = _bracket(fits, ran, max(min(start, bound), least), bound, least)
     while ran:
         high = _bisect(fits, ran, high)
@@ -108,21 +111,21 @@ def find_largest(
     else:
         last = probes[-1]
         raise EnvironmentUnfitError(f"not even {last.size} runs: {last.status}: {last.reason}")
-    size = size_of_width(ran[-1], aspect)
+    size = size_of_side(ran[-1], aspect)
     if high is None:
         return Found(size, None, "bound", tuple(probes))
-    beyond = size_of_width(high, aspect)
+    beyond = size_of_side(high, aspect)
     failed = next(one for one in probes if one.size == beyond and not one.fits)
     return Found(size, beyond, _limit(failed), tuple(probes))
 
 
 def _bracket(
-    fits: Callable[[int], bool], ran: list[int], width: int, bound: int, least: int
+    fits: Callable[[int], bool], ran: list[int], side: int, bound: int, least: int
 ) -> int | None:
-    """Add widths that fit, in growing steps from ``width``; returns one that does not, if any."""
-    if not fits(width):
-        return _descend(fits, ran, width, least)
-    ran.append(width)
+    """Add sides that fit, in growing steps from ``side``; returns one that does not, if any."""
+    if not fits(side):
+        return _descend(fits, ran, side, least)
+    ran.append(side)
     step = _FIRST_STEP
     while ran[-1] < bound:
         larger = min(bound, max(ran[-1] + 1, round(ran[-1] * math.sqrt(1 + step))))
@@ -134,7 +137,7 @@ def _bracket(
 
 
 def _descend(fits: Callable[[int], bool], ran: list[int], high: int, least: int) -> int:
-    """Add the first width that fits, in growing steps down; returns the next one, which did not."""
+    """Add the first side that fits, in growing steps down; returns the next one, which did not."""
     step = _FIRST_STEP
     while high > least:
         smaller = max(least, min(high - 1, round(high / math.sqrt(1 + step))))
@@ -147,7 +150,7 @@ def _descend(fits: Callable[[int], bool], ran: list[int], high: int, least: int)
 
 
 def _bisect(fits: Callable[[int], bool], ran: list[int], high: int | None) -> int | None:
-    """Add widths that fit, up to the tolerance; returns the smallest that does not."""
+    """Add sides that fit, up to the tolerance; returns the smallest that does not."""
     while high is not None and high - ran[-1] > 1:
         low = ran[-1]
         if _pixels(high) <= (1 + TOLERANCE) * _pixels(low):
@@ -160,12 +163,12 @@ def _bisect(fits: Callable[[int], bool], ran: list[int], high: int | None) -> in
     return high
 
 
-def _pixels(width: int) -> int:
-    return width * width
+def _pixels(side: int) -> int:
+    return side * side
 
 
-def _least_width(aspect: Fraction) -> int:
-    return math.ceil(_LEAST * max(Fraction(1), aspect))
+def _least_side(aspect: Fraction) -> int:
+    return math.ceil(_LEAST * max(aspect, 1 / aspect))
 
 
 def _limit(probe: Probe) -> Limit:
@@ -174,20 +177,31 @@ def _limit(probe: Probe) -> Limit:
     return "memory" if probe.status == "out_of_memory" else "crash"
 
 
-def widest(aspect: Fraction, max_megapixels: float) -> int:
-    """The largest width in pixels that a bound in megapixels leaves, none of the sides too long."""
-    width = math.isqrt(int(max_megapixels * 1e6 * aspect))
-    return max(1, min(width, MAX_SIDE, int(MAX_SIDE * aspect)))
+def longest_side(aspect: Fraction, max_megapixels: float) -> int:
+    """The longer side in pixels that a bound in megapixels leaves.
+
+    Raises:
+        UserError: for a bound below the least size that is tried.
+    """
+    longer_over_shorter = max(aspect, 1 / aspect)
+    side = min(math.isqrt(int(max_megapixels * 1e6 * longer_over_shorter)), MAX_SIDE)
+    least = size_of_side(_least_side(aspect), aspect)
+    if side < max(least):
+        raise UserError(
+            f"--max-megapixels: {max_megapixels:g} is less than the smallest size at this aspect "
+            f"ratio, {least} ({least.megapixels:.3g} MP)"
+        )
+    return side
 
 
-def predicted_width(
+def predicted_side(
     cell: Cell, predictor: Predictor, *, aspect: Fraction, room_bytes: int, bound: int
 ) -> int:
-    """The largest width that is predicted to fit ``room_bytes``, at most ``bound``; at least 1."""
-    low, high = 1, bound
+    """The longer side that is predicted to fit ``room_bytes``, at most ``bound``; 0 if none is."""
+    low, high = 0, bound
     while low < high:
         middle = (low + high + 1) // 2
-        needed = predictor.predict(_resized(cell, size_of_width(middle, aspect))).needed_mb
+        needed = predictor.predict(_resized(cell, size_of_side(middle, aspect))).needed_mb
         if needed is not None and needed * 1e6 <= room_bytes:
             low = middle
         else:
@@ -219,6 +233,11 @@ def prober(
         prediction = predictor.predict(sized)
         record = run_cell(sized, folder, deadline_s=deadline_s, repeat=runs[size])
         runs[size] += 1
+        mechanism = record.memory_cap_mechanism or ""
+        if mechanism.startswith(NOT_ENFORCED):
+            raise EnvironmentUnfitError(
+                f"the memory cap is {mechanism}; the largest image under it cannot be found here"
+            )
         if record.status == "unsupported":
             raise EnvironmentUnfitError(f"{cell.model} on {cell.device}: {record.reason}")
         predicted = {"predicted_peak_mb": prediction.peak_mb}

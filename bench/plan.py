@@ -1,7 +1,7 @@
 """Every cell of a scenario with what it is predicted to take, without running any."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -10,9 +10,12 @@ from bench.measure.code_version import code_version
 from bench.prediction.calibration import Calibration
 from bench.prediction.predict import Prediction, Predictor
 from bench.run.foresight import BASIS, hopeless
-from bench.run.schedule import STARTUP_S, Estimate, by_work, expected_s
+from bench.run.schedule import STARTUP_S, Estimate, by_work, deadline_s, expected_s
 from bench.scenario import Scenario
 from bench.stylizers import model_facts
+
+_MEASURED = ("fits", "tight", "no cap")
+"""Verdicts of cells that are expected to be measured."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def plan_scenario(
     ordered = by_work([one.cell for one in planned], gmacs, seconds)
     return Plan(
         device=planned[0].cell.device if planned else "",
-        cells=tuple(by_id[cell.id] for cell in ordered),
+        cells=tuple(_without_hopeless([by_id[cell.id] for cell in ordered])),
         run_time_limit_s=scenario.run_time_limit,
     )
 
@@ -129,10 +132,31 @@ def _planned(cell: Cell, prediction: Prediction, scenario: Scenario) -> PlannedC
         return PlannedCell(cell, prediction, STARTUP_S, note)
     if prediction.seconds is None or prediction.first_seconds is None:
         return PlannedCell(cell, prediction, None)
+    if slow:
+        return PlannedCell(
+            cell, prediction, STARTUP_S + min(prediction.first_seconds, deadline_s(limit_s)), note
+        )
     seconds = expected_s(cell, Estimate(prediction.seconds, BASIS, measured=False))
     if seconds:
         seconds += prediction.first_seconds - prediction.seconds
     return PlannedCell(cell, prediction, None if seconds is None else processes * seconds, note)
+
+
+def _without_hopeless(ordered: Iterable[PlannedCell]) -> Iterator[PlannedCell]:
+    """Cells in their order; those that take too long take nothing once something was measured.
+
+    A run estimates them then from what it measured, and does not start them.
+    """
+    measured: set[Precision] = set()
+    for one in ordered:
+        seconds, cell = one.prediction.seconds, one.cell
+        if one.cell_s and seconds is not None and one.prediction.verdict in _MEASURED:
+            if seconds > cell.measure.cell_time_limit_s and cell.precision in measured:
+                yield replace(one, cell_s=0.0)
+                continue
+            if cell.kind == "performance":
+                measured.add(cell.precision)
+        yield one
 
 
 def _rounded(value: float | None, factor: float = 1.0) -> float | None:

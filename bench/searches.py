@@ -23,10 +23,10 @@ from bench.max_resolution import (
     Probe,
     evidence,
     find_largest,
-    predicted_width,
+    longest_side,
+    predicted_side,
     prober,
-    size_of_width,
-    widest,
+    size_of_side,
 )
 from bench.measure.environment import collect_environment
 from bench.plan import scenario_cells
@@ -202,14 +202,14 @@ def _search(
         report(f"{what}: no largest image: {reason}")
         return Search(**known, reason=reason)
 
-    bound = widest(ASPECT, _MAX_MEGAPIXELS)
+    bound = longest_side(ASPECT, _MAX_MEGAPIXELS)
     prediction = predictor.predict(cell)
     if prediction.verdict == "unsupported":
         return none(prediction.reason)
-    start = predicted_width(
+    start = predicted_side(
         cell, predictor, aspect=ASPECT, room_bytes=cell.memory_cap_bytes, bound=bound
     )
-    size = size_of_width(start, ASPECT)
+    size = size_of_side(max(start, 1), ASPECT)
     limit_s = cell.measure.cell_time_limit_s
     sized = cell.model_copy(update={"width": size.width, "height": size.height})
     estimate = measured.estimate(sized)

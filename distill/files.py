@@ -12,7 +12,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Have ``write`` fill a temporary file, and put it in the place of ``path`` once it is whole.
 
     A reader, and whoever looks after a crash or a power cut, finds the old file, the new one, or
-    none. Folders on the way are made. A link stays, its target is replaced. A pipe or a device, such
+    none. Folders on the way are made. A link stays, its target is replaced. A pipe or device, such
     as ``/dev/stdout``, is written to.
 
     Raises:

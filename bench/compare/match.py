@@ -149,6 +149,7 @@ _WORDS = {
     "device": "on {}",
     "memory_cap_mb": "cap {:.4g} MB",
     "threads": "{} threads",
+    "cudnn_benchmark": "cudnn.benchmark {}",
     "alpha": "alpha {:g}",
     "seed": "seed {}",
 }

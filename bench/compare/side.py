@@ -26,6 +26,7 @@ _DEFINING = (
     "alpha",
     "seed",
     "threads",
+    "cudnn_benchmark",
     "memory_cap_mb",
 )
 
@@ -128,6 +129,7 @@ def identity(of: Mapping[str, Any]) -> dict[str, Any]:
     Paths of images count by their names: two checkouts are two folders.
     """
     found: dict[str, Any] = {name: of[name] for name in _DEFINING}
+    found["cudnn_benchmark"] = bool(found["cudnn_benchmark"])  # none on a CPU
     found["device"] = str(of["device"]).partition(":")[0]
     for role in ("content", "style"):
         found[role] = tuple(PurePath(image).name for image in of[role])

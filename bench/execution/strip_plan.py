@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 COMFORTABLE_BAND = 192 * 10**6
 """Bytes for bands beyond which higher strips gain nothing."""
 FIXED = 160 * 10**6
-"""Bytes for statistics, workspaces of the convolutions and the interpreter's own growth."""
+"""Bytes for statistics, workspaces of the convolutions and the interpreter's own growth: plenty."""
+LEAST_FIXED = 24 * 10**6
+"""The least that has been seen of it."""
 HELD = 2
 """Memory that bands take over that of the largest: what is freed is not all used again, because the
 next blocks are of other sizes. Measured: 1.5 to 1.9 beside ``FIXED``."""
@@ -81,7 +83,13 @@ def largest_band(stylizer: "Stylizer", width: int, rows: int) -> int:
 
 
 def plan_strips(
-    stylizer: "Stylizer", width: int, height: int, *, budget: int | None, fixed: int = FIXED
+    stylizer: "Stylizer",
+    width: int,
+    height: int,
+    *,
+    budget: int | None,
+    fixed: int = FIXED,
+    lowest: bool = False,
 ) -> StripPlan:
     """Choose strips for an image.
 
@@ -91,6 +99,7 @@ def plan_strips(
         height: likewise.
         budget: bytes that the run may grow by; None for no limit.
         fixed: bytes that are spoken for already.
+        lowest: take as little memory as can be: the lowest strips, and nothing kept in memory.
 
     Raises:
         BudgetError: when the lowest strips do not fit, saying what would do.
@@ -102,7 +111,7 @@ def plan_strips(
 
     room = COMFORTABLE_BAND if budget is None else min(COMFORTABLE_BAND, (budget - fixed) // 2)
     rows = ALIGNMENT
-    while rows < high and band(2 * rows) <= room:
+    while not lowest and rows < high and band(2 * rows) <= room:
         rows *= 2
     needed = fixed + band(rows)
     if budget is not None and needed > budget:
@@ -113,7 +122,7 @@ def plan_strips(
         )
     keeps: list[Keep] = []
     for index, stage in enumerate(stylizer.stages):
-        spare = None if budget is None else budget - needed
+        spare = 0 if lowest else None if budget is None else budget - needed
         if spare is not None and keeps:
             # Being written while what the stage before kept is still being read.
             spare -= keeps[-1].memory_bytes

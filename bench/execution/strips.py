@@ -21,7 +21,7 @@ from bench.execution.rows import (
     padded_size,
 )
 from bench.execution.spool import Spool, check_scratch
-from bench.execution.strip_plan import FIXED, StripPlan, plan_strips
+from bench.execution.strip_plan import FIXED, LEAST_FIXED, BudgetError, StripPlan, plan_strips
 from distill.streaming import stream
 from distill.transforms import FeatureStats
 
@@ -43,9 +43,18 @@ def run_strips(stylizer: "Stylizer", content: Tensor, style: "StyleCode", alpha:
 
 
 def plan_in_memory(stylizer: "Stylizer", width: int, height: int) -> StripPlan:
-    """The strips of :func:`run_strips`: the result takes part of the memory that is allowed."""
+    """The strips of :func:`run_strips`: the result takes part of the memory that is allowed.
+
+    What a cap leaves may be less than plenty. Running out of it is an error that is told, so the
+    lowest strips are refused only if they cannot do.
+    """
     output = 3 * height * width * stylizer.layout.dtype.itemsize
-    return plan_strips(stylizer, width, height, budget=stylizer.memory_bytes, fixed=FIXED + output)
+    budget = stylizer.memory_bytes
+    try:
+        return plan_strips(stylizer, width, height, budget=budget, fixed=FIXED + output)
+    except BudgetError:
+        fixed = LEAST_FIXED + output
+        return plan_strips(stylizer, width, height, budget=budget, fixed=fixed, lowest=True)
 
 
 def stylize_rows(

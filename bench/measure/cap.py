@@ -14,6 +14,8 @@ from bench.measure.proc import return_freed_memory, status_bytes
 
 _MB = 1e6
 _PROBE = 64 * 2**20
+NOT_ENFORCED = "not enforced"
+"""How the sentence of a cap begins that could not be set."""
 """Bytes beyond the limit that must not be had."""
 
 
@@ -30,7 +32,7 @@ def apply_cap(cap_bytes: int | None, device: str) -> str | None:
     the card, and a ballast outside it takes the rest of the card's free memory, so that cuDNN sees
     a small card; this initialises CUDA. The ballast lasts until ``release_ballast``.
 
-    None without a cap. The sentence starts with ``not enforced:`` where nothing could be limited.
+    None without a cap. Where nothing could be limited, it starts with :data:`NOT_ENFORCED`.
     """
     if cap_bytes is None:
         return None
@@ -43,7 +45,7 @@ def _cap_host(cap_bytes: int) -> str:
     in_use = status_bytes("VmData")
     if sys.platform != "linux" or in_use is None:
         return (
-            f"not enforced: limiting a process's data segment needs Linux and /proc "
+            f"{NOT_ENFORCED}: limiting a process's data segment needs Linux and /proc "
             f"(this is {sys.platform})"
         )
     import resource
@@ -53,7 +55,7 @@ def _cap_host(cap_bytes: int) -> str:
     limit = min([in_use + cap_bytes, *limits])
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     if _can_map(limit - in_use + _PROBE):
-        return "not enforced: this system lets a process pass its limit of data (RLIMIT_DATA)"
+        return f"{NOT_ENFORCED}: this system lets a process pass its limit of data (RLIMIT_DATA)"
     sentence = (
         f"RLIMIT_DATA at {limit / _MB:.1f} MB: {in_use / _MB:.1f} MB in use at the start plus the "
         f"cap of {cap_bytes / _MB:.1f} MB"

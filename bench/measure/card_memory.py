@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from bench.measure.ballast import held_bytes
-from bench.measure.nvml import ask_nvml, cuda_uuid, nvml
+from bench.measure.nvml import ask_nvml, card_handles, cuda_uuid, nvml
 
 
 def used_before_cuda() -> dict[str, int]:
@@ -19,7 +19,7 @@ def used_before_cuda() -> dict[str, int]:
     with nvml() as api:
         if api is None:
             return {}
-        handles = [api.nvmlDeviceGetHandleByIndex(i) for i in range(api.nvmlDeviceGetCount())]
+        handles = [handle for handle in card_handles(api) if handle is not None]
         pairs = [(ask_nvml(api.nvmlDeviceGetUUID, h), _used(api, h)) for h in handles]
     return {str(uuid): used for uuid, used in pairs if uuid is not None and used is not None}
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from bench.errors import EnvironmentUnfitError
-from bench.measure.nvml import ask_nvml, nvml
+from bench.measure.cuda_driver import cards_of_driver
+from bench.measure.nvml import ask_nvml, card_handles, nvml
 from distill.devices import parse_device
 
 
@@ -25,12 +26,13 @@ def gpus() -> list[Gpu]:
     """The GPUs that ``CUDA_VISIBLE_DEVICES`` leaves, in CUDA's order; empty without a driver.
 
     NVML orders by PCI bus. CUDA does so only with ``CUDA_DEVICE_ORDER=PCI_BUS_ID``: on a machine
-    with cards of different kinds the two agree when that is set.
+    with cards of different kinds the two agree when that is set. Where there is no NVML, as in a
+    container without it, the driver itself is asked.
     """
     with nvml() as api:
-        if api is None:
-            return []
-        return [_gpu(api, index, handle) for index, handle in enumerate(visible_handles(api))]
+        if api is not None:
+            return [_gpu(api, index, handle) for index, handle in enumerate(visible_handles(api))]
+    return [Gpu(index, *facts) for index, facts in enumerate(cards_of_driver())]
 
 
 def _gpu(api: Any, index: int, handle: Any) -> Gpu:
@@ -47,13 +49,16 @@ def visible_handles(api: Any) -> list[Any]:
     """NVML handles of the devices CUDA may use, by CUDA's rules for the variable.
 
     A list of indices or of (shortened) UUIDs; it ends at the first entry that names no device, and
-    naming one twice leaves none.
+    naming one twice leaves none. A card that NVML gives no handle of counts as not there.
     """
-    present = [api.nvmlDeviceGetHandleByIndex(i) for i in range(api.nvmlDeviceGetCount())]
+    present = card_handles(api)
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
-        return present
-    uuids = [str(ask_nvml(api.nvmlDeviceGetUUID, handle) or "") for handle in present]
+        return [handle for handle in present if handle is not None]
+    uuids = [
+        "" if handle is None else str(ask_nvml(api.nvmlDeviceGetUUID, handle) or "")
+        for handle in present
+    ]
     chosen: dict[str, Any] = {}
     for entry in (part.strip() for part in wanted.split(",")):
         found = _named_handle(api, entry, present, uuids)
@@ -67,11 +72,13 @@ def visible_handles(api: Any) -> list[Any]:
 
 
 def _named_handle(
-    api: Any, entry: str, present: list[Any], uuids: list[str]
+    api: Any, entry: str, present: list[Any | None], uuids: list[str]
 ) -> tuple[str, Any] | None:
     if entry.isdecimal():
         index = int(entry)
-        return (uuids[index] or entry, present[index]) if index < len(present) else None
+        if index >= len(present) or present[index] is None:
+            return None
+        return uuids[index] or entry, present[index]
     if entry.startswith("MIG-"):
         handle = ask_nvml(api.nvmlDeviceGetHandleByUUID, entry)
         return None if handle is None else (entry, handle)

@@ -12,6 +12,8 @@ from bench.measure.sampler import Sampler
 
 PERIODS = 20
 """Periods of the counter that a window lasts at the least."""
+_ENOUGH = 0.8
+"""Share of them with which a window still counts: the period is known to a reading's distance."""
 WINDOW_LEAST_S = 2.0
 """Seconds that a window lasts at the least."""
 SUB_WINDOWS = 5
@@ -156,6 +158,10 @@ class SourceMeter:
             self._sleep(2 * period_s)
         if sampler.failure:
             return {"energy_reason": sampler.failure}
+        # By now a counter too slow for the cool-down shows its period. (A power may stand still.)
+        found_s = None if self._source.memory_s else update_period_s(sampler.readings)
+        if found_s and marks[-1] - marks[0] < _ENOUGH * PERIODS * found_s:
+            return _counter_too_slow(found_s, marks[-1] - marks[0])
         try:
             return {
                 **self._summary(sampler.readings, idle, marks, chunk, megapixels),
@@ -254,6 +260,13 @@ def _window_s(period_s: float) -> float:
 def _tail(pass_s: float, period_s: float) -> int:
     """Passes after the window, until the meter has shown its end."""
     return 0 if pass_s >= _window_s(period_s) else math.ceil(2 * period_s / pass_s)
+
+
+def _counter_too_slow(period_s: float, window_s: float) -> dict[str, Any]:
+    return {
+        "energy_reason": f"the counter moves every {period_s:.3g} s, so that the window of "
+        f"{window_s:.3g} s holds {window_s / period_s:.3g} of its periods; {PERIODS} are needed"
+    }
 
 
 def _too_little_time(needed_s: float, left_s: float) -> dict[str, Any]:

@@ -16,13 +16,13 @@ def nvml() -> Iterator[Any | None]:
     """The initialised NVML binding, or None where there is no NVIDIA driver."""
     try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError:
+    except (pynvml.NVMLError, OSError):
         yield None
         return
     try:
         yield pynvml
     finally:
-        pynvml.nvmlShutdown()
+        ask_nvml(pynvml.nvmlShutdown)
 
 
 def ask_nvml(query: Callable[..., Any], *args: object) -> Any | None:
@@ -31,6 +31,12 @@ def ask_nvml(query: Callable[..., Any], *args: object) -> Any | None:
         return query(*args)
     except pynvml.NVMLError:
         return None
+
+
+def card_handles(api: Any) -> list[Any | None]:
+    """The handle of each card by NVML's index; None for one that is lost or forbidden."""
+    count = ask_nvml(api.nvmlDeviceGetCount) or 0
+    return [ask_nvml(api.nvmlDeviceGetHandleByIndex, index) for index in range(count)]
 
 
 class NvmlUnavailableError(Exception):

@@ -30,8 +30,9 @@ def out_of_memory(error: BaseException) -> OutOfMemory | None:
     """What ``error`` says of a failed allocation; None if it is about something else.
 
     Known are PyTorch's out-of-memory error, the allocation failures of cuDNN, cuBLAS and cuSOLVER,
-    ``MemoryError``, ``ENOMEM``, PyTorch's CPU allocator and ``std::bad_alloc``, and, only under a
-    limit on the data segment, oneDNN's failure to create a primitive (whose code takes memory).
+    ``MemoryError``, ``ENOMEM``, PyTorch's CPU allocator and ``std::bad_alloc``. Only under a limit:
+    on the data segment, the failures to create a primitive of oneDNN (whose code takes memory) and
+    to start a thread (whose stack does); on CUDA's allocator, cuDNN's to find an algorithm.
 
     When there is not even memory to read ``error``, the local variables of the frames that raised
     it are dropped first.
@@ -46,7 +47,11 @@ def out_of_memory(error: BaseException) -> OutOfMemory | None:
 def _read_failure(error: BaseException) -> OutOfMemory | None:
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and _CUDA_FAILURE.search(text)
+        isinstance(error, RuntimeError)
+        and (
+            _CUDA_FAILURE.search(text)
+            or (_CUDNN_WITHOUT_ENGINE.search(text) and _cuda_is_limited())
+        )
     ):
         return _cuda_failure(text)
     return _host_failure(text) if _is_host_failure(error, text) else None
@@ -55,8 +60,12 @@ def _read_failure(error: BaseException) -> OutOfMemory | None:
 _CUDA_FAILURE = re.compile(
     r"CUDNN_STATUS_ALLOC_FAILED|CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"
     r"|CUBLAS_STATUS_ALLOC_FAILED|CUSOLVER_STATUS_ALLOC_FAILED"
-    r"|CUDA error: out of memory|CUDA out of memory"
+    r"|CUDA error: out of memory|CUDA out of memory|CUDA driver error: out of memory"
+    r"|CUDA_ERROR_OUT_OF_MEMORY"
 )
+_CUDNN_WITHOUT_ENGINE = re.compile(r"(?:GET|FIND) was unable to find an engine")
+"""Of a convolution whose algorithms all found too little memory, or that has none at all."""
+_NO_THREAD = re.compile(r"can't start new thread")
 _HOST_FAILURE = re.compile(r"DefaultCPUAllocator: |std::bad_alloc")
 _ONEDNN_FAILURE = re.compile(r"could not (create|execute) a (primitive|memory)(?! descriptor)")
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -98,7 +107,8 @@ def _is_host_failure(error: BaseException, text: str) -> bool:
         return False
     if _HOST_FAILURE.search(text):
         return True
-    return _ONEDNN_FAILURE.search(text) is not None and _data_limit() is not None
+    under_limit = _ONEDNN_FAILURE.search(text) or _NO_THREAD.search(text)
+    return under_limit is not None and _data_limit() is not None
 
 
 def _host_failure(text: str) -> OutOfMemory:
@@ -121,6 +131,12 @@ def _sentence(what: str, text: str, *, requested: float | None, free: float | No
 
 def _shown(amount_mb: float) -> str:
     return f"{amount_mb:.1f}" if amount_mb >= 0.1 else f"{amount_mb:.3g}"
+
+
+def _cuda_is_limited() -> bool:
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    return bool(torch.cuda.get_per_process_memory_fraction() < 1)
 
 
 def _data_limit() -> int | None:

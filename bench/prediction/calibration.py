@@ -112,11 +112,11 @@ def load_calibration(
     ``environment`` is what :func:`~bench.measure.environment.collect_environment` says of the
     device, where that is known already.
     """
-    path = _path(_identity(like, environment))
     try:
+        path = _path(_identity(like, environment))
         found = CalibrationFile.model_validate(json.loads(path.read_bytes()))
-    except (OSError, ValueError, ValidationError):
-        # Absent, or of another version: measured anew.
+    except (OSError, ValueError, ValidationError, RuntimeError):
+        # Absent, of another version, or of a user who has no home: measured anew.
         return None
     return Calibration(found) if found.schema_version == _SCHEMA else None
 
@@ -141,7 +141,7 @@ def calibrate(like: Cell, precisions: Sequence[Precision]) -> Calibration:
             "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
-    _remember(_path(identity), file)
+    _remember(identity, file)
     return Calibration(file)
 
 
@@ -182,10 +182,11 @@ def _path(identity: dict[str, str]) -> Path:
     return base / "ultrastyle-bench" / f"calibration-{key}.json"
 
 
-def _remember(path: Path, file: CalibrationFile) -> None:
+def _remember(identity: dict[str, str], file: CalibrationFile) -> None:
     try:
+        path = _path(identity)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes_atomically(path, file.model_dump_json(indent=1).encode())
-    except OSError:
-        # A home that cannot be written to: measured again next time.
+    except (OSError, RuntimeError):
+        # No home, or one that cannot be written to: measured again next time.
         return

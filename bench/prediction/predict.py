@@ -94,11 +94,12 @@ class Predictor:
         itemsize = stylizer.layout.dtype.itemsize
         content = 3 * cell.width * cell.height * itemsize
         standing = content + model.weights_bytes
+        refused = ""
         try:
             growth, work, rows, scratch = self._run(cell, stylizer)
         except BudgetError as error:
-            needed = (error.needed_bytes + standing) / 1e6
-            return Prediction(needed, needed, None, None, "will not fit", str(error), Work())
+            refused = str(error)
+            growth, work, rows, scratch = error.needed_bytes, Work(), None, 0
         if kind == "cuda":
             peak = growth + standing
             needed = peak + self._context_bytes
@@ -107,6 +108,8 @@ class Predictor:
                 itemsize=itemsize, whitening=model.stylizer.spec.method == "wct"
             )
             peak, needed = growth, growth + standing + DATA_BYTES
+        if refused:
+            return Prediction(peak / 1e6, needed / 1e6, None, None, "will not fit", refused, work)
         roofline = self._calibration and self._calibration.roofline(cell.precision)
         seconds = roofline.seconds(work) if roofline else None
         new_byte_s = self._calibration.file.new_byte_s if self._calibration else 0.0

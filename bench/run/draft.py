@@ -32,6 +32,7 @@ def draft_fields(cell: Cell, *, repeat: int = 0) -> dict[str, Any]:
         "alpha": cell.alpha,
         "seed": cell.seed,
         "threads": cell.threads,
+        "cudnn_benchmark": cell.cudnn_benchmark if cell.device.startswith("cuda") else None,
         "content": list(cell.content),
         "style": list(cell.style),
         "memory_cap_mb": None if cap is None else cap / 1e6,

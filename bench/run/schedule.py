@@ -216,9 +216,9 @@ def decide(
             f"one pass is estimated at {seconds:.0f} s, the cell's limit is {limit_s:.0f} s{basis}",
             seconds,
         )
-    deadline_s = DEADLINE_FACTOR * limit_s + DEADLINE_EXTRA_S
+    longest_s = deadline_s(limit_s)
     if run_time_left_s is None:
-        return Run(limit_s, deadline_s, "time_limit")
+        return Run(limit_s, longest_s, "time_limit")
     if run_time_left_s <= 0:
         return Skip("run_time_limit", "the run's time limit was reached before this cell", seconds)
     least_s = _least_s(cell, estimate)
@@ -236,9 +236,14 @@ def decide(
     # small ones before are not to be measured badly for that.
     even_s = EVEN_SHARE * run_time_left_s / (1 + others)
     budget_s = min(limit_s, max(min(most_s, share_s), even_s) * 2 / 3)
-    if run_time_left_s < deadline_s:
+    if run_time_left_s < longest_s:
         return Run(budget_s, run_time_left_s, "run_time_limit")
-    return Run(budget_s, deadline_s, "time_limit")
+    return Run(budget_s, longest_s, "time_limit")
+
+
+def deadline_s(limit_s: float) -> float:
+    """Seconds after which a cell of that time limit is stopped."""
+    return DEADLINE_FACTOR * limit_s + DEADLINE_EXTRA_S
 
 
 def expected_s(cell: Cell, estimate: Estimate | None) -> float | None:

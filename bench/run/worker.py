@@ -131,6 +131,7 @@ def _measure(cell: Cell, run_dir: Path, fields: dict[str, Any], stage: Stage) ->
     # already, because the cap has them started.
     meter = meter_for(cell.device)
     fields["memory_cap_mechanism"] = apply_cap(cell.memory_cap_bytes, cell.device)
+    torch.backends.cudnn.benchmark = cell.cudnn_benchmark
     began = time.perf_counter()
     with torch.inference_mode():
         stylizer = load_stylizer(
@@ -153,8 +154,6 @@ def _measure(cell: Cell, run_dir: Path, fields: dict[str, Any], stage: Stage) ->
             "gmacs": gmacs,
             "gflops": 2 * gmacs,
         }
-        if cell.device.startswith("cuda"):
-            fields["cudnn_benchmark"] = torch.backends.cudnn.benchmark
         if cell.execution == "strips":
             fields["strip_rows"] = plan_in_memory(stylizer, cell.width, cell.height).rows
         if cell.kind == "performance":

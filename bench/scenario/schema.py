@@ -147,6 +147,11 @@ class Scenario(Frozen):
     threads: Annotated[int, Whole(1, 4096)] | None = key(
         None, "CPU threads of a cell; null for PyTorch's choice."
     )
+    cudnn_benchmark: SwitchField = key(
+        False,
+        "CUDA: whether cuDNN tries its algorithms for each new size and keeps the fastest, which "
+        "takes a longer first pass and more memory.",
+    )
     measure: Measure = Field(
         default_factory=Measure, description="Warm-up, repeats and limits of the timing."
     )
@@ -223,6 +228,7 @@ class Scenario(Frozen):
                 alpha=point.alpha,
                 seed=self.seed,
                 threads=self.threads,
+                cudnn_benchmark=self.cudnn_benchmark and device.startswith("cuda"),
                 measure=MeasureSettings(
                     warmup=self.measure.warmup,
                     min_repeats=self.measure.min_repeats,

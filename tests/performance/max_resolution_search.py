@@ -17,10 +17,10 @@ from pathlib import Path
 from bench.max_resolution import (
     TOLERANCE,
     find_largest,
-    predicted_width,
+    longest_side,
+    predicted_side,
     prober,
-    size_of_width,
-    widest,
+    size_of_side,
 )
 from bench.measure.environment import collect_environment
 from bench.plan import scenario_cells
@@ -63,9 +63,9 @@ def compared(cap: str, runs_out: Path) -> dict[str, object]:
     scenario = _scenario(cap)
     (cell,) = scenario_cells(scenario, "cpu")
     predictor = Predictor()
-    bound = widest(_ASPECT, 100)
+    bound = longest_side(_ASPECT, 100)
     room = parse_bytes(cap)
-    start = predicted_width(cell, predictor, aspect=_ASPECT, room_bytes=room, bound=bound)
+    start = predicted_side(cell, predictor, aspect=_ASPECT, room_bytes=room, bound=bound)
     with RunFolder.create(runs_out, scenario, collect_environment("cpu")) as folder:
         probe = prober(
             cell, predictor, folder, deadline_s=_DEADLINE_S, report=lambda one: _say(str(one))
@@ -75,7 +75,7 @@ def compared(cap: str, runs_out: Path) -> dict[str, object]:
         round(found.size.width * (1 + _GRID) ** (step / 2)) for step in range(-_AROUND, _AROUND + 1)
     ]
     # Sizes of their own, so that the search's probes are not merely repeated.
-    grid = [size_of_width(width + 5, _ASPECT) for width in widths]
+    grid = [size_of_side(width + 5, _ASPECT) for width in widths]
     statuses = exhaustive(cap, grid, out=runs_out)
     ran = [size.pixels for size, status in zip(grid, statuses, strict=True) if status == "ok"]
     failed = [size.pixels for size, status in zip(grid, statuses, strict=True) if status != "ok"]

@@ -1,3 +1,4 @@
+import re
 import time
 
 import pynvml
@@ -144,6 +145,16 @@ def test_the_window_follows_the_period_that_is_seen():
     assert fields["energy_period_ms"] == pytest.approx(250, abs=11)
     assert 20 * 0.25 <= fields["energy_window_s"] < 20 * 0.25 + 1.5
     assert fields["energy_j_per_image"] == pytest.approx(20, rel=0.01)
+
+
+@pytest.mark.parametrize("period_s", [0.9, 1.2, 1.5])
+def test_a_counter_too_slow_for_the_window_is_no_energy(period_s):
+    # In the cool-down it does not move often enough to be seen for what it is.
+    fields = measured(World(period_s=period_s))
+    if "energy_j_per_image" in fields:
+        assert fields["energy_window_s"] >= 0.8 * 20 * period_s
+    else:
+        assert re.search(r"20 (are needed|periods)|the cell's time limit", fields["energy_reason"])
 
 
 def test_idle_power_is_that_after_the_cool_down():

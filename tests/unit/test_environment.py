@@ -8,10 +8,13 @@ import torch
 
 from bench.errors import EnvironmentUnfitError, UserError
 from bench.measure import code_version as code
-from bench.measure import nvml
+from bench.measure import devices, nvml
+from bench.measure.card_memory import used_before_cuda
 from bench.measure.code_version import code_version
+from bench.measure.cuda_driver import ask_driver
 from bench.measure.devices import gpus, resolve_device
 from bench.measure.environment import collect_environment, environment_differences
+from tests.unit.nvml_data import ERRORS
 
 
 class FakeNvml:
@@ -92,6 +95,7 @@ def cards(monkeypatch):
     def put(*names, **options):
         fake = FakeNvml(*names, **options)
         monkeypatch.setattr(nvml, "pynvml", fake)
+        monkeypatch.setattr(devices, "cards_of_driver", list)
         monkeypatch.setattr(torch.version, "cuda", "13.0")
         monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 92000)
         return fake
@@ -104,6 +108,80 @@ def test_without_a_driver_there_are_no_gpus_and_auto_is_the_cpu(cards):
     cards()
     assert gpus() == []
     assert resolve_device("auto") == "cpu"
+
+
+class Driver:
+    """libcuda with one card; ``broken`` functions return an error."""
+
+    def __init__(self, *broken):
+        self.broken = broken
+
+    def __getattribute__(self, name):
+        if name in object.__getattribute__(self, "broken"):
+            return lambda *_: 999
+        return object.__getattribute__(self, name)
+
+    def cuInit(self, flags):  # noqa: N802
+        return 0
+
+    def cuDeviceGetCount(self, count):  # noqa: N802
+        count._obj.value = 1
+        return 0
+
+    def cuDeviceGet(self, device, index):  # noqa: N802
+        device._obj.value = index
+        return 0
+
+    def cuDeviceGetName(self, name, length, device):  # noqa: N802
+        name.value = b"Card A"
+        return 0
+
+    def cuDeviceTotalMem_v2(self, memory, device):  # noqa: N802
+        memory._obj.value = 12 * 10**9
+        return 0
+
+    def cuDeviceGetUuid(self, uuid, device):  # noqa: N802
+        uuid._obj[:] = range(16)
+        return 0
+
+
+def test_the_driver_names_its_cards_as_nvml_does():
+    uuid = "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f"
+    assert ask_driver(Driver()) == [(uuid, "Card A", 12_000.0)]
+    assert ask_driver(Driver("cuDeviceGetUuid")) == [("", "unknown GPU", 0.0)]
+    for broken in ("cuInit", "cuDeviceGetCount", "cuDeviceGet"):
+        assert ask_driver(Driver(broken)) == []
+
+
+def test_cards_are_found_where_nvml_is_not(cards, monkeypatch):
+    cards()
+    monkeypatch.setattr(devices, "cards_of_driver", lambda: ask_driver(Driver()))
+    assert resolve_device("auto") == "cuda:0"
+    assert [gpu.name for gpu in gpus()] == ["Card A"]
+    with pytest.raises(EnvironmentUnfitError, match=r"there is cuda:0 \(Card A\)"):
+        resolve_device("cuda:1")
+
+
+@pytest.mark.parametrize("error", sorted(ERRORS))
+def test_a_card_that_is_lost_or_forbidden_hides_no_other(cards, monkeypatch, error):
+    fake = cards("Card A", "Card B")
+
+    def handle(index):
+        if index == 1:
+            raise pynvml.NVMLError(ERRORS[error])
+        return index
+
+    monkeypatch.setattr(fake, "nvmlDeviceGetHandleByIndex", handle)
+    assert [gpu.name for gpu in gpus()] == ["Card A"]
+    assert resolve_device("auto") == "cuda:0"
+    assert collect_environment("cuda:0")["gpu"] == "Card A"
+    assert list(used_before_cuda().values()) != [None]
+
+
+def test_an_nvml_that_cannot_count_leaves_the_cpu(cards):
+    cards("Card A", unsupported=("nvmlDeviceGetCount",))
+    assert resolve_device("auto") == "cpu"
+    assert used_before_cuda() == {}
 
 
 def test_auto_is_the_first_gpu(cards):

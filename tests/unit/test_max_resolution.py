@@ -15,11 +15,14 @@ from bench.max_resolution import (
     Probe,
     evidence,
     find_largest,
-    predicted_width,
-    size_of_width,
-    widest,
+    longest_side,
+    predicted_side,
+    prober,
+    size_of_side,
 )
 from bench.prediction.predict import Predictor
+from bench.record import Record
+from bench.run.draft import draft_fields
 from bench.units import MAX_SIDE, Size
 from tests.unit.test_prediction_calibration import make_cell
 
@@ -53,7 +56,7 @@ def test_the_answer_runs_and_two_percent_more_does_not_wherever_it_begins(limit,
     found = find_largest(up_to(limit), aspect=aspect, start=start, bound=10**6)
     assert found.beyond is not None
     assert found.size.pixels <= limit < found.beyond.pixels
-    next_width = size_of_width(found.size.width + 1, aspect)
+    next_width = size_of_side(found.size.width + 1, aspect)
     assert (
         # Rounding the height to whole pixels adds to the tolerance what half a line is.
         found.beyond.pixels <= (1 + TOLERANCE + 2 / found.size.height) * found.size.pixels
@@ -134,20 +137,47 @@ def test_the_evidence_has_every_probe_in_the_order_of_size():
 def test_the_start_is_the_largest_size_that_is_predicted_to_fit():
     cell = make_cell(model="adain-vgg16-16x")
     predictor = Predictor()
-    width = predicted_width(cell, predictor, aspect=PHOTO, room_bytes=10**9, bound=20_000)
+    width = predicted_side(cell, predictor, aspect=PHOTO, room_bytes=10**9, bound=20_000)
     needs = [
-        predictor.predict(cell.model_copy(update=size_of_width(one, PHOTO)._asdict())).needed_mb
+        predictor.predict(cell.model_copy(update=size_of_side(one, PHOTO)._asdict())).needed_mb
         for one in (width, width + 1)
     ]
     assert needs[0] <= 1000 < needs[1]
-    assert predicted_width(cell, predictor, aspect=PHOTO, room_bytes=10**13, bound=500) == 500
+    assert predicted_side(cell, predictor, aspect=PHOTO, room_bytes=10**13, bound=500) == 500
 
 
 def test_no_side_is_longer_than_an_image_may_be():
-    assert widest(PHOTO, 12) == 4000
-    assert size_of_width(4000, PHOTO) == (4000, 3000)
-    assert widest(Fraction(1000), 1e6) == MAX_SIDE
-    assert widest(Fraction(1, 1000), 1e6) == MAX_SIDE // 1000
+    assert longest_side(PHOTO, 12) == 4000
+    assert size_of_side(4000, PHOTO) == (4000, 3000)
+    assert longest_side(Fraction(1000), 1e6) == MAX_SIDE
+    assert longest_side(Fraction(1, 1000), 1e6) == MAX_SIDE
+
+
+@pytest.mark.parametrize("aspect", [Fraction(1, 50), Fraction(50), Fraction(1, 20)])
+def test_a_narrow_image_is_found_as_nearly_as_a_wide_one(aspect: Fraction):
+    found = find_largest(up_to(4_123_456), aspect=aspect, start=1000, bound=10**6)
+    assert found.beyond is not None
+    rounding = 1 / min(found.size)
+    assert found.beyond.pixels <= (1 + TOLERANCE + rounding) * found.size.pixels
+
+
+def test_a_bound_below_the_smallest_size_is_named():
+    with pytest.raises(UserError, match=r"--max-megapixels: 0.01 is less than .* 16000x16 "):
+        longest_side(Fraction(1000), 0.01)
+
+
+def test_a_cap_that_is_not_enforced_has_no_largest_image(monkeypatch):
+    cell = make_cell(memory_cap_bytes=10**8)
+    fields = draft_fields(cell) | {"status": "ok", "memory_cap_mechanism": "not enforced: no /proc"}
+    monkeypatch.setattr("bench.max_resolution.run_cell", lambda *_, **__: Record(**fields))
+    probe = prober(cell, Predictor(), None, deadline_s=1, report=lambda _: None)
+    with pytest.raises(EnvironmentUnfitError, match=r"the memory cap is not enforced: no /proc"):
+        probe(Size(64, 64))
+
+
+def test_nothing_that_is_predicted_to_fit_is_zero():
+    cell = make_cell(width=512, height=512)
+    assert predicted_side(cell, Predictor(), aspect=PHOTO, room_bytes=1, bound=500) == 0
 
 
 MODEL = ["max-resolution", "--model", "adain-vgg16-64x"]

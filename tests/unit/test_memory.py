@@ -524,6 +524,7 @@ def test_pytorchs_cuda_error_is_read(text, requested, free):
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`",
         "CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously",
+        "CUDA driver error: out of memory",
     ],
 )
 def test_cuda_libraries_without_memory_are_recognised(text):
@@ -531,6 +532,23 @@ def test_cuda_libraries_without_memory_are_recognised(text):
     assert found == OutOfMemory(
         "cuda_allocator", None, None, f"CUDA out of memory: {text.splitlines()[0]}"
     )
+
+
+def test_a_convolution_without_an_algorithm_lacks_memory_only_where_that_is_limited(monkeypatch):
+    error = RuntimeError("GET was unable to find an engine to execute this computation")
+    assert out_of_memory(error) is None
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda: 1.0)
+    assert out_of_memory(error) is None
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda: 0.1)
+    assert out_of_memory(error).code == "cuda_allocator"
+
+
+def test_a_thread_that_cannot_start_lacks_memory_only_where_that_is_limited(monkeypatch):
+    error = RuntimeError("can't start new thread")
+    assert out_of_memory(error) is None
+    monkeypatch.setattr("bench.measure.out_of_memory._data_limit", lambda: 10**8)
+    assert out_of_memory(error).code == "host_allocator"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 import yaml
@@ -15,7 +14,8 @@ from typer.testing import CliRunner
 
 from bench import cli_plan
 from bench.cli import app
-from bench.errors import UserError
+from bench.errors import EnvironmentUnfitError, UserError
+from bench.measure.memory import meter_for
 from bench.plan import plan_scenario, scenario_cells
 from bench.prediction import calibration
 from bench.prediction.calibration import Calibration, CalibrationFile
@@ -107,6 +107,45 @@ def test_with_a_calibration_there_are_times_and_their_total(tmp_path, monkeypatc
     assert list(table[0]) == list(answer["cells"][0])
 
 
+def test_a_cell_that_nothing_measured_speaks_against_is_tried_and_takes_its_time(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(cli_plan, "calibrated", lambda *_, **__: rates(100.0))
+
+    def times(*sizes: str) -> list[float]:
+        measure = {"cell_time_limit": "30s"}
+        file = scenario_file(tmp_path, resolutions=list(sizes), measure=measure)
+        return [
+            cell["predicted_cell_s"]
+            for cell in json.loads(invoke(file, "--format", "json"))["cells"]
+        ]
+
+    (alone,) = times("2400x1600")
+    assert alone > 60  # it is started, and has one pass
+    small, after = times("64x64", "2400x1600")
+    assert (small > 6, after) == (True, 0)
+
+
+def test_a_device_that_cannot_be_calibrated_is_planned_without_times(tmp_path, monkeypatch):
+    def busy(*_, **__):
+        raise EnvironmentUnfitError("calibrating cpu took too long")
+
+    monkeypatch.setattr(calibration, "calibrate", busy)
+    answer = json.loads(invoke(scenario_file(tmp_path), "--format", "json"))
+    assert answer["predicted_total_s"] is None
+    assert [cell["verdict"] for cell in answer["cells"]] == ["fits", "fits", "will not fit"]
+
+
+def test_without_a_home_nothing_is_remembered(tmp_path, monkeypatch):
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", none)
+    (cell, *_) = scenario_cells(load_scenario(scenario_file(tmp_path)), "cpu")
+    assert calibration.load_calibration(cell) is None
+
+
 def test_the_table_for_people_has_the_verdicts_and_the_total(tmp_path, monkeypatch):
     monkeypatch.setattr(cli_plan, "calibrated", lambda *_, **__: rates(1.0))
     monkeypatch.setenv("COLUMNS", "160")
@@ -167,10 +206,10 @@ def test_the_sweep_to_100_megapixels_is_planned_without_an_image():
     cells = scenario_cells(scenario, "cpu")
     # What the first trace loads is not the plan's.
     plan_scenario(scenario, cells[:1], None)
-    process = psutil.Process()
-    before = process.memory_info().rss
+    meter = meter_for("cpu")
+    meter.start()
     plan = plan_scenario(scenario, cells, None)
-    assert process.memory_info().rss - before < 200e6
+    assert meter.stop().get("peak_rss_growth_mb", 0.0) < 200
     assert len(plan.cells) == len(cells) > 50
     verdicts = {one.prediction.verdict for one in plan.cells}
     assert {"fits", "will not fit"} <= verdicts

@@ -384,6 +384,7 @@ def test_defaults(folder: Path) -> None:
         "alpha": [1.0],
         "seed": 0,
         "threads": None,
+        "cudnn_benchmark": False,
         "measure": {
             "warmup": 2,
             "min_repeats": 6,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bench.errors import EnvironmentUnfitError
 from bench.execution.rows import padded_size
 from bench.execution.strip_plan import FIXED, BudgetError, Keep, StripPlan, plan_strips
+from bench.execution.strips import plan_in_memory
 from bench.stylizers import load_stylizer
 from bench.stylizers.cascade import Stylizer
 
@@ -120,6 +121,16 @@ def test_without_a_limit_nothing_is_done_twice(model):
     )
     assert [keep.bytes for keep in plan.keeps] == features_bytes(load(model), 3000, 2000)
     assert plan.scratch_bytes == 0
+
+
+def test_under_a_cap_the_lowest_strips_are_tried_before_they_are_refused():
+    stylizer = load_stylizer("adain-vgg16-16x", execution="strips", memory_bytes=FIXED)
+    with pytest.raises(BudgetError):
+        plan_strips(stylizer, 2304, 1728, budget=FIXED)
+    plan = plan_in_memory(stylizer, 2304, 1728)
+    assert plan.rows == 16
+    assert all(keep.memory_bytes == 0 for keep in plan.keeps)
+    assert plan.peak_bytes <= FIXED
 
 
 def test_the_least_that_is_needed_depends_on_the_width_alone():
