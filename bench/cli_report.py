@@ -107,7 +107,14 @@ def write_run_report(
     elsewhere = out is not None and out.resolve() != run_dir.resolve()
     target = _folder(out, []) if out is not None and elsewhere else run_dir
     frame = led_from(target, run) if elsewhere else run.frame
-    write_report(target, frame, run.environment, run.scenario, formats=formats)
+    write_report(
+        target,
+        frame,
+        run.environment,
+        run.scenario,
+        formats=formats,
+        unreadable=run.unreadable,
+    )
     _say(target, formats)
 
 
@@ -150,7 +157,7 @@ def read_run(run_dir: Path) -> "Run":
         typer.echo(f"bench: {problem}", err=True)
     environment = _mapping(run_dir / ENVIRONMENT, json.loads)
     scenario = _mapping(run_dir / SCENARIO, yaml.safe_load)
-    return Run(run_dir, with_searches(frame, run_dir), environment, scenario)
+    return Run(run_dir, with_searches(frame, run_dir), environment, scenario, len(problems))
 
 
 def _report_overlay(

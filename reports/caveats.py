@@ -34,6 +34,12 @@ def failures(results: Results) -> list[str]:
 def caveats(results: Results) -> list[str]:
     """What a reader must know before taking the numbers for more than they are."""
     sentences = []
+    if results.unreadable:
+        sentences.append(
+            f"{count(results.unreadable, 'record')} cannot be read and "
+            f"{'is' if results.unreadable == 1 else 'are'} left out; `bench report` names "
+            f"{'it' if results.unreadable == 1 else 'them'}."
+        )
     if names := results.random_models:
         sentences.append(
             f"{listing([markdown(name) for name in names])}: random weights. Speed and memory are "

@@ -52,6 +52,8 @@ class Run:
     """One row a record."""
     environment: Mapping[str, Any]
     scenario: Mapping[str, Any]
+    unreadable: int = 0
+    """How many of its records cannot be read, and so are not in the frame."""
 
     @cached_property
     def records(self) -> tuple[RunRecord, ...]:

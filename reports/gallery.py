@@ -3,6 +3,7 @@ small pictures."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -50,12 +51,18 @@ def write_gallery(run: Run, page: Path) -> list[Path]:
         The files written. The same run gives the same bytes.
     """
     written = write_report(
-        run.path, run.frame, run.environment, run.scenario, formats=FORMATS, pictures=False
+        run.path,
+        run.frame,
+        run.environment,
+        run.scenario,
+        formats=FORMATS,
+        unreadable=run.unreadable,
+        pictures=False,
     )
     page.parent.mkdir(parents=True, exist_ok=True)
     images = page.parent / "images"
     drawn = {path.stem: path for path in written if path.suffix == ".png"}
-    results = read_results(run.frame)
+    results = replace(read_results(run.frame), unreadable=run.unreadable)
     rows, copies = picture_rows(results, run.path, images / page.stem)
     head = overview_picture([drawn[n] for n in ("memory", "latency") if n in drawn], images)
     text = "\n\n".join(_blocks(run, page, results, drawn, rows)) + "\n"

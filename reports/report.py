@@ -34,6 +34,7 @@ def write_report(
     *,
     formats: Collection[str] = FORMATS,
     overlay: Overlay | None = None,
+    unreadable: int = 0,
     pictures: bool = True,
 ) -> list[Path]:
     """Tables, figures (PNG, PDF, SVG), ``report.html`` and ``report.md`` in ``run_dir``.
@@ -49,6 +50,7 @@ def write_report(
         scenario: the scenario as it was resolved; its ``name`` is the title.
         formats: which of ``reports.formats.FORMATS``.
         overlay: what is known of several runs laid over each other; None for one run.
+        unreadable: how many records of one run could not be read.
         pictures: whether the figure of pictures is drawn.
 
     What an earlier report left of these, and the run has no longer, is removed; no other file is.
@@ -57,6 +59,7 @@ def write_report(
         The files written. The same input gives the same bytes, whatever the order of the rows.
     """
     results = read_results(frame, overlay.labels if overlay else ())
+    results = replace(results, unreadable=overlay.unreadable if overlay else unreadable)
     if overlay:
         results = replace(results, compared=overlay.compared, mixed=overlay.mixed)
     proxy = proxy_study(results)

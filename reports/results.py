@@ -128,6 +128,8 @@ class Results:
     """What the runs differ in and are compared in: Markdown, a sentence each."""
     mixed: tuple[str, ...] = ()
     """What differs though it should not, and was mixed on request: Markdown, a sentence each."""
+    unreadable: int = 0
+    """How many records cannot be read, and so are not among these."""
 
     @cached_property
     def models(self) -> dict[str, str]:

@@ -33,6 +33,8 @@ class Overlay:
     """What the runs are compared in: Markdown, a sentence each."""
     mixed: tuple[str, ...]
     """What should agree and does not: Markdown, a sentence each."""
+    unreadable: int
+    """Records of all that cannot be read."""
 
 
 def overlay(
@@ -84,6 +86,7 @@ def overlay(
         _scenario(runs, named),
         tuple(f"{markdown(text)}." for text in _compared(named, found, dimensions)),
         tuple(f"Mixed on request, {markdown(text)}." for text in mixed),
+        sum(run.unreadable for run in runs),
     )
 
 
