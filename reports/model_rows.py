@@ -1,6 +1,6 @@
 """What the model table knows of each series: costs, reach, and against ratio 1."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench.record import Record
@@ -47,7 +47,7 @@ def model_row(one: Series, results: Results, common: CommonSize | None) -> dict[
         "latency_ci_high_ms": here.latency_ci_high_ms if here else None,
         "estimate_s": cell.estimate_s if cell and cell.status in NOT_RUN else None,
         "status_there": cell.status if cell else None,
-        **_reach(one),
+        **reach(one),
         "baseline": reference.model if reference else None,
         "compared_width": ours.width if ours else None,
         "compared_height": ours.height if ours else None,
@@ -61,8 +61,11 @@ def model_row(one: Series, results: Results, common: CommonSize | None) -> dict[
     }
 
 
-def _reach(one: Series) -> dict[str, Any]:
-    """How far it goes: as it was searched for, else by the sizes of the sweep."""
+def reach(one: Series) -> dict[str, Any]:
+    """How far it goes: as it was searched for, else by the sizes of the sweep.
+
+    ``largest_megapixels`` is an end only where :func:`ended_by_memory`; else it is a bound.
+    """
     searched = one.first.largest_searched
     if searched is not None:
         limit = searched["limit"]
@@ -84,6 +87,11 @@ def _reach(one: Series) -> dict[str, Any]:
         "next_megapixels": beyond.megapixels if beyond else None,
         "next_status": beyond.status if beyond else None,
     }
+
+
+def ended_by_memory(row: Mapping[str, Any]) -> bool:
+    """Whether it was memory that kept the next size from running; else nobody knows the end."""
+    return bool(row["next_status"] == "out_of_memory")
 
 
 ENDED_BY = {"memory": "out_of_memory", "time": "timeout", "crash": "crashed"}

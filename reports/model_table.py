@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from reports.identity import identity_columns, settings_words
-from reports.model_rows import model_row
+from reports.model_rows import ended_by_memory, model_row
 from reports.results import (
     COUNTER_WORDS,
     NOT_RUN,
@@ -181,8 +181,7 @@ def _elsewhere(row: Row) -> Mark | None:
 
 def _largest(row: Row) -> str:
     """With ``≥`` unless it was memory that stopped the next size."""
-    stopped = row["next_status"] == "out_of_memory"
-    return f"{'' if stopped else '≥ '}{number(row['largest_megapixels'])}"
+    return f"{'' if ended_by_memory(row) else '≥ '}{number(row['largest_megapixels'])}"
 
 
 def _next_words(row: Row) -> str:
@@ -193,12 +192,19 @@ def _note(results: Results, common: CommonSize | None, rows: Sequence[Row]) -> s
     if common is None:
         return "No cell was measured." if results.performance else ""
     size = f"{common.size[0]}x{common.size[1]} px ({number(common.megapixels)} MP)"
-    missing = len(common.missing)
-    if missing:
-        parts = [
-            f"Costs are at {size}; {count(missing, 'row')} without a measurement there "
-            f"{'says' if missing == 1 else 'say'} why."
-        ]
+    # a size that a series was not asked for has no cell that could say anything
+    asked = sum(one.cell(common.size) is not None for one in common.missing)
+    unasked = len(common.missing) - asked
+    gaps = []
+    if asked:
+        gaps.append(
+            f"{count(asked, 'row')} without a measurement there {'says' if asked == 1 else 'say'} "
+            "why"
+        )
+    if unasked:
+        gaps.append(f"{count(unasked, 'row was', 'rows were')} not asked for there")
+    if gaps:
+        parts = [f"Costs are at {size}; {listing(gaps)}."]
     else:
         which = "" if common.size == PAPER_SIZE else ", the largest size every row was measured at"
         parts = [f"Costs are at {size}{which}."]
@@ -217,7 +223,7 @@ def _note(results: Results, common: CommonSize | None, rows: Sequence[Row]) -> s
             "Largest size found by search: 4:3 images, bisected by runs under the cap to 2 % of "
             "the pixels; by sweep: the largest of the run's own sizes."
         )
-    if any(row["largest_megapixels"] and row["next_status"] != "out_of_memory" for row in rows):
+    if any(row["largest_megapixels"] and not ended_by_memory(row) for row in rows):
         parts.append("≥: nothing larger was tried, or something other than memory stopped it.")
     if any(row["baseline"] for row in rows):
         parts.append("Speed-up and reductions are against ratio 1 under the same settings.")

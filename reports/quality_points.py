@@ -8,6 +8,7 @@ from bench.quality.catalogue import built_in
 from bench.record import Record
 from reports.quality_remarks import NAMES
 from reports.results import Results, Series, common_size
+from reports.spread import half_width
 
 _ORDER = (
     *("style_loss", "content_loss", "lpips", "lpips_teacher", "psnr_teacher", "ssim", "ms_ssim"),
@@ -86,6 +87,21 @@ def metric(record: Record, name: str) -> float | None:
     """A finite value of a metric; a PSNR of equal pictures is none that an axis can show."""
     value: float | None = getattr(record, name)
     return value if value is not None and math.isfinite(value) else None
+
+
+def metric_interval(record: Record, name: str) -> tuple[float, float] | None:
+    """The 95 % interval of a mean over image pairs; of one pair nothing is known."""
+    values = [pair[name] for pair in record.per_pair or [] if pair.get(name) is not None]
+    half, mean = half_width(values), metric(record, name)
+    return None if half is None or mean is None else (mean - half, mean + half)
+
+
+def metrics_overlap(name: str, one: Record, other: Record) -> bool:
+    """Whether the intervals of two means over image pairs meet; False where one is not known."""
+    ours, theirs = metric_interval(one, name), metric_interval(other, name)
+    if ours is None or theirs is None:
+        return False
+    return ours[0] <= theirs[1] and theirs[0] <= ours[1]
 
 
 def higher_is_better(name: str) -> bool:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from bench.record import Record
 from reports.caveats import caveats, failures
-from reports.model_rows import ENDED_BY
-from reports.quality_points import no_quality, trained_points
+from reports.model_rows import ENDED_BY, ended_by_memory, reach
+from reports.quality_points import metric_interval, metrics_overlap, no_quality, trained_points
 from reports.quality_remarks import absent_everywhere, metric_names
 from reports.quality_table import comparable
 from reports.results import (
@@ -29,8 +29,12 @@ from reports.text import (
     megapixels,
     number,
     percent_of,
+    plus_minus,
     seconds,
 )
+
+_OF_THE_SIZES = " among the sizes of the run"
+"""Of an end that lies between the largest size that fits and the next."""
 
 
 def overview(results: Results) -> str:
@@ -181,14 +185,35 @@ def _reductions(results: Results, common: CommonSize | None) -> list[str]:
             found.append(f"{percent_of(memory)} of its peak memory")
         if parameters := ratio(there.parameters, here.parameters):
             found.append(f"{percent_of(parameters)} of its parameters")
-        if len(one.ok) and reference.ok:
-            reach = one.ok[-1].megapixels / reference.ok[-1].megapixels
-            if reach > 1:
-                found.append(f"{number(reach)} times the pixels at the most")
+        if further := _further(one, reference):
+            found.append(further)
         if found:
             sentence = f"{_name(one)} against {_name(reference)} at {megapixels(here.megapixels)}"
             sentences.append((speed or 0.0, f"{sentence}: {listing(found)}."))
     return [sentence for _, sentence in sorted(sentences, key=lambda pair: -pair[0])]
+
+
+def _further(one: Series, reference: Series) -> str | None:
+    """How far it goes against ratio 1: a factor only where the end of ratio 1 is known.
+
+    A quotient of two lower bounds bounds nothing, nor does one of an end that was searched for and
+    a size of the sweep, beyond which the end may lie anywhere up to the next.
+    """
+    ours, theirs = reach(one), reach(reference)
+    here, there = ours["largest_megapixels"], theirs["largest_megapixels"]
+    if here is None or there is None or here == there:
+        return None
+    by_search = theirs["largest_found_by"] == "search"
+    alike = ours["largest_found_by"] == theirs["largest_found_by"]
+    if here < there or not ended_by_memory(theirs) or not (by_search or alike):
+        return f"measured to {megapixels(here)} against {megapixels(there)}"
+    bound = "" if ended_by_memory(ours) and alike else "at least "
+    return f"{bound}{number(here / there)} times the pixels{'' if by_search else _OF_THE_SIZES}"
+
+
+def _uncertain(value: float, record: Record, metric: str) -> str:
+    ends = metric_interval(record, metric)
+    return plus_minus(value, (ends[1] - ends[0]) / 2 if ends else None)
 
 
 def _quality(results: Results) -> list[str]:
@@ -208,19 +233,25 @@ def _quality(results: Results) -> list[str]:
         ("lpips", "LPIPS"),
     ):
         valued = [
-            (value, point.quality)
+            (value, point)
             for point in points
             if (value := getattr(point.record, metric)) is not None
         ]
         if not valued or not compares:
             continue
-        (low, best), (high, worst) = _ends(valued)
-        if len(valued) == 1:
-            sentences.append(f"{_capital(words)} of {_name(best)}: {number(low)}.")
+        (low, best), *others = sorted(valued, key=lambda pair: pair[0])
+        least = _uncertain(low, best.record, metric)
+        if not others:
+            sentences.append(f"{_capital(words)} of {_name(best.quality)}: {least}.")
             continue
+        high, worst = others[-1]
+        near = sum(metrics_overlap(metric, best.record, point.record) for _, point in others)
+        which = f"all {near}" if near == len(others) else f"{near} of the {len(others)}"
+        several = f"its 95 % interval overlaps {which} others'"
+        meets = several if len(others) > 1 else "the two 95 % intervals overlap"
         sentences.append(
-            f"Lowest {words}: {number(low)}, {_name(best)}; highest: {number(high)}, "
-            f"{_name(worst)}."
+            f"Lowest {words}: {least}, {_name(best.quality)}{f' ({meets})' if near else ''}; "
+            f"highest: {_uncertain(high, worst.record, metric)}, {_name(worst.quality)}."
         )
     if absent := absent_everywhere([point.record for point in points]):
         sentences.append(

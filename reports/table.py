@@ -1,5 +1,6 @@
 """A table of a report: its rows as numbers, and what of them is shown and how it is marked."""
 
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -170,7 +171,7 @@ class Table:
         ]
 
     def _ranks(self, column: Column) -> list[Rank | None]:
-        """Best and second best of each group, ties of what is shown included.
+        """Best and second best of each group by the numbers as they are shown, ties included.
 
         A group of one value, or of values that are all alike, has no best; of two values it has
         no second.
@@ -182,7 +183,7 @@ class Table:
         for index, row in enumerate(self.rows):
             value = row.get(column.key)
             if value is not None and value == value and column.competes(row):
-                groups.setdefault(self.group(row), {})[index] = float(f"{value:.3g}")
+                groups.setdefault(self.group(row), {})[index] = _as_shown(_text(column, row), value)
         for values in groups.values():
             order = sorted(set(values.values()), reverse=column.better == "higher")
             if len(order) < 2:
@@ -204,6 +205,18 @@ def footnotes(cells: Sequence[Sequence[Shown]]) -> list[Mark]:
 def ranks(cells: Sequence[Sequence[Shown]]) -> set[Rank]:
     """Whether a best, and whether a second best, is marked in these cells."""
     return {cell.rank for row in cells for cell in row if cell.rank}
+
+
+_NUMBER = re.compile(r"-?[\d,]*\.?\d+(?:e[+-]?\d+)?")
+
+
+def _as_shown(text: str, value: float) -> float:
+    """The number that a cell begins with: what a reader can tell from others.
+
+    An uncertainty behind it may leave the number fewer digits than it has.
+    """
+    found = _NUMBER.search(text)
+    return float(found[0].replace(",", "")) if found else value
 
 
 def _text(column: Column, row: Row) -> str:

@@ -63,5 +63,5 @@ def failures_table(results: Results) -> Table:
         "An estimate is the predicted time of one pass, extrapolated and not measured.",
         columns,
         tuple(rows),
-        "Every cell of this run was measured.",
+        "Every cell of this run was measured." if results.records else "No record is in this run.",
     )

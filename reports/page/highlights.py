@@ -6,8 +6,15 @@ from functools import partial
 from math import isfinite
 
 from reports.page.links import Places, RecordIndex
-from reports.results import Results, RunRecord, Series, common_size, peak_memory_mb
-from reports.spread import half_width
+from reports.quality_points import metrics_overlap
+from reports.results import (
+    Results,
+    RunRecord,
+    Series,
+    common_size,
+    next_size,
+    peak_memory_mb,
+)
 from reports.text import gigabytes, megapixels, number, one_line, seconds
 
 
@@ -43,13 +50,17 @@ def _reach(results: Results, index: RecordIndex) -> Highlight | None:
     if not ends:
         return None
     value, one, cell = max(ends, key=lambda end: (end[0], -(end[2].latency_ms or 0)))
-    same = sum(end[0] == value for end in ends)
+    same, every = sum(end[0] == value for end in ends), len(results.performance)
     least, other, _ = min(ends, key=lambda end: end[0])
     detail = f"{cell.width}x{cell.height} px"
-    if same > 1:
-        detail += f"; reached by {'all' if same == len(ends) else f'{same} of {len(ends)}'}"
+    if same > 1 or len(ends) < every:
+        detail += f"; reached by {'all' if same == every else f'{same} of {every}'}"
     if least < value:
-        detail += f"; {one_line(other.label)} stops at {megapixels(least)}"
+        beyond = next_size(other)
+        # what was skipped, or ran out of time, may fit all the same
+        full = beyond is not None and beyond.status == "out_of_memory"
+        detail += f"; {one_line(other.label)} {'stops at' if full else 'was measured to'} "
+        detail += megapixels(least)
     return Highlight(
         "Largest image measured",
         megapixels(value),
@@ -87,7 +98,7 @@ def _losses(results: Results, index: RecordIndex) -> list[Highlight | None]:
             if (value := getattr(cell, metric)) is not None and isfinite(value)
         ]
         heads = (f"Lowest {words}", words.capitalize(), "")
-        overlap = partial(_losses_overlap, metric)
+        overlap = partial(metrics_overlap, metric)
         found.append(_least(values, heads, number, _less, index, overlap))
     return found
 
@@ -129,18 +140,6 @@ def _overlap(one: RunRecord, other: RunRecord) -> bool:
     """Whether the intervals of the latencies meet; without one of them nothing is known."""
     high, low = one.latency_ci_high_ms, other.latency_ci_low_ms
     return high is not None and low is not None and high >= low
-
-
-def _losses_overlap(metric: str, one: RunRecord, other: RunRecord) -> bool:
-    """Whether the intervals of two means over image pairs meet; of one pair nothing is known."""
-    ends: list[tuple[float, float]] = []
-    for cell in (one, other):
-        values = [pair[metric] for pair in cell.per_pair or [] if pair.get(metric) is not None]
-        half, mean = half_width(values), getattr(cell, metric)
-        if half is None:
-            return False
-        ends.append((mean - half, mean + half))
-    return ends[0][1] >= ends[1][0]
 
 
 def _less(value: float, other: float) -> str:

@@ -168,6 +168,30 @@ def test_one_model_is_not_the_lowest_of_many() -> None:
 # --------------------------------------------------------------------------------------- the proxy
 
 
+def test_the_lowest_loss_is_said_with_its_interval_and_whose_it_overlaps() -> None:
+    def cell(model: str, *losses: float) -> dict[str, Any]:
+        made = quality(model, weights="trained", pairs=len(losses))
+        made["style_loss"] = sum(losses) / len(losses)
+        for pair, loss in zip(made["per_pair"], losses, strict=True):
+            pair["style_loss"] = loss
+        return made
+
+    def said(*records: dict[str, Any]) -> str:
+        sentences = dict(findings(read_results(frame(list(records)))))["Quality"]
+        return next(sentence for sentence in sentences if "style loss" in sentence)
+
+    low = cell("wct-vgg16-1x", 1.0, 1.1, 1.2)
+    near = cell("wct-vgg16-4x", 1.1, 1.2, 1.3)
+    far = cell("wct-vgg16-16x", 3.0, 3.1, 3.2)
+    # Student's t with 2 degrees of freedom: 4.303 * 0.1 / sqrt(3)
+    assert said(low, near, far).startswith(
+        "Lowest style loss: 1.10 ± 0.25, **wct-vgg16-1x** (its 95 % interval overlaps 1 of the 2 "
+        "others'); highest: 3.10 ± 0.25"
+    )
+    assert "(the two 95 % intervals overlap)" in said(low, near)
+    assert "overlap" not in said(low, far)
+
+
 def test_the_table_has_what_the_proxy_prefers(tmp_path: Path) -> None:
     records = [r for r in cpu_run() if r["kind"] == "quality"]
     pictures(tmp_path, records)

@@ -13,11 +13,15 @@ from reports_data import SIZES, cpu_run, frame, pictures
 from reports_data import performance as cell
 from reports_data import quality as quality_cell
 
+from bench.cli_report import write_run_report
+from bench.record import Record
+from bench.run.records import write_record
 from reports.proxy_study import proxy_study
 from reports.reading import read_results
 from reports.report import write_report
 from reports.report_text import Written, environment_text, report_text
 from reports.style import paper_style, save
+from reports.summary import findings
 from reports.sweep_figures import memory_figure
 from reports.tables import all_tables
 
@@ -184,11 +188,77 @@ def test_summary_states_reach_reductions_and_failures() -> None:
     assert "**wct-vgg16-1x**: to 3.98 MP (2304x1728); 8.29 MP: skipped" in text
     assert "one pass extrapolated to 74.6 s, not measured" in text
     assert "**adain-vgg16-16x** is the fastest with 2.40 s" in text
-    # 16^0.7 times as fast; 10240x4096 over 2304x1728 in size
+    # 16^0.7 times as fast
     assert "**wct-vgg16-16x** against **wct-vgg16-1x** at 3.98 MP: 6.96 times as fast" in text
-    assert "10.5 times the pixels at the most" in text
     assert "adain-vgg16-4x and wct-vgg16-4x: random weights" in text
     assert "**wct-vgg16-4x** (random weights)" in text
+
+
+def reaches(ends: dict[str, str], small: str = "", full: str = "") -> str:
+    """What the summary says of ratio 16 against ratio 1, which was measured to 1 and 4 MP.
+
+    Args:
+        ends: status of the size beyond, by model.
+        small: as what the search for ratio 16 ended, if there was one; it found 90 MP.
+        full: the same of ratio 1; it found 9 MP.
+    """
+    records = []
+    for model, largest, ended, found in (
+        ("wct-vgg16-1x", "1MP", full, 9.0),
+        ("wct-vgg16-16x", "4MP", small, 90.0),
+    ):
+        sizes = list(SIZES.values())
+        last = sizes.index(SIZES[largest])
+        own = [cell(model, size) for size in sizes[: last + 1]]
+        if model in ends:
+            own.append(cell(model, sizes[last + 1], status=ends[model]))
+        if ended:
+            answer = {"width": 4, "height": 3, "megapixels": found, "beyond_megapixels": found + 1}
+            own = [one | {"largest_searched": answer | {"limit": ended}} for one in own]
+        records += own
+    (sentence,) = dict(findings(read_results(frame(records))))["Against ratio 1"]
+    return sentence
+
+
+def test_a_factor_of_reach_needs_a_known_end_of_ratio_1() -> None:
+    full, small = "wct-vgg16-1x", "wct-vgg16-16x"
+    memory, time = "out_of_memory", "skipped"
+    # 3.98 MP over 0.995 MP; of what was skipped nobody knows whether it fits
+    assert "and 4.00 times the pixels among the sizes" in reaches({full: memory, small: memory})
+    assert "at least 4.00 times the pixels among" in reaches({full: memory, small: time})
+    assert "at least 4.00 times the pixels among" in reaches({full: memory})
+    for ends in ({full: time, small: memory}, {full: time, small: time}, {}):
+        said = reaches(ends)
+        assert "measured to 3.98 MP against 0.995 MP" in said
+        assert "times the pixels" not in said
+
+
+def test_what_a_search_found_goes_before_the_sizes_of_the_sweep() -> None:
+    ends = {"wct-vgg16-1x": "skipped", "wct-vgg16-16x": "skipped"}
+    assert reaches(ends, "memory", "memory").endswith("and 10.0 times the pixels.")
+    assert "at least 10.0 times the pixels." in reaches(ends, "bound", "memory")
+    assert "measured to 90.0 MP against 9.00 MP" in reaches(ends, "memory", "time")
+    # a search ends anywhere, a sweep at one of its sizes
+    assert "at least" not in reaches({"wct-vgg16-1x": "out_of_memory"}, "memory")
+    assert "measured to 90.0 MP against 0.995 MP" in reaches(
+        {"wct-vgg16-1x": "out_of_memory"}, "memory"
+    )
+
+
+def test_records_that_cannot_be_read_are_counted_in_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reports.report.write_figures", lambda results, run_dir, **_: [])
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "scenario.yaml").write_text("name: x\n")
+    (tmp_path / "environment.json").write_text("{}\n")
+    record = Record.model_validate({**cell("wct-vgg16-1x", SIZES["1MP"]), "id": "0" * 12})
+    write_record(tmp_path, record)
+    for name in ("111111111111-0.json", "222222222222-0.json"):
+        (tmp_path / "cells" / name).write_text("{half")
+    write_run_report(tmp_path, formats=["md"])
+    text = (tmp_path / "report.md").read_text("utf-8")
+    assert "2 records cannot be read and are left out" in text.split("## Read with care")[1]
 
 
 def test_a_slower_model_is_not_called_fast() -> None:
@@ -202,6 +272,8 @@ def test_a_slower_model_is_not_called_fast() -> None:
 
 def test_reports_of_little_say_so_in_words() -> None:
     assert "This run is empty" in text_of([])
+    assert "Every cell of this run was measured" not in text_of([])
+    assert "Every cell of this run was measured" in text_of(RUNS["one"])
     assert "measured at no size; 0.262 MP: out of memory" in text_of(FAILURES)
     assert "No quality: all models of this run have random weights" in text_of(RUNS["random"])
     assert "No quality: this run has no quality cell" in text_of(RUNS["no quality"])

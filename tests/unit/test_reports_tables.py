@@ -112,7 +112,7 @@ def test_a_model_that_never_ran_does_not_hide_the_others() -> None:
     row = of(parsed(table), "wct-vgg16-1x")
     assert (row["latency_ms"], row["largest_megapixels"], row["next_status"]) == ("", "", "crashed")
     assert of(parsed(table), "adain-vgg16-1x")["common_width"] == "3840"
-    assert "1 row without a measurement there" in table.note
+    assert "1 row without a measurement there says why." in table.note
     assert shown(table, "latency_ms", "wct-vgg16-1x") == ("crashed", None, Mark.FAILED)
 
 
@@ -303,6 +303,8 @@ def test_what_was_not_measured_at_the_tables_size_is_said_and_not_made_up() -> N
     assert shown(table, "latency_ms", "adain-vgg16-1x") == ("≈ 37.8", None, Mark.PREDICTED)
     assert shown(table, "peak_memory_mb", "adain-vgg16-1x") == ("skipped", None, Mark.FAILED)
     assert shown(table, "latency_ms", "adain-vgg16-4x") == ("–", None, None)
+    # that row says nothing: no cell of it was to be of this size
+    assert "2 rows without a measurement there say why and 1 row was not asked for" in table.note
     # ratio 1 did not fit there: the two compare at the largest size that both have, which is marked
     text, _, mark = shown(table, "speed_up", "wct-vgg16-16x")
     assert (text, mark) == ("6.96x", Mark.ELSEWHERE)
@@ -335,6 +337,23 @@ def test_values_that_are_all_alike_have_no_best() -> None:
     records = [cell(m, SIZES["1MP"], latency_ms=5.0) for m in ("wct-vgg16-1x", "wct-vgg16-16x")]
     table = model_table(read_results(frame(records)))
     assert shown(table, "latency_ms", "wct-vgg16-1x")[1] is None
+
+
+def test_values_that_are_shown_alike_share_their_mark() -> None:
+    models = [f"wct-vgg16-{ratio}x" for ratio in (1, 4, 8, 16)]
+    spreads = ([0.41, 0.807], [0.41, 0.809], [0.95, 0.96], [1.95, 1.96])
+    records = [
+        pairs(quality_cell(model, weights="trained"), style_loss=values)
+        for model, values in zip(models, spreads, strict=True)
+    ]
+    table = quality_table(read_results(frame(records)))
+    # 0.6085 and 0.6095, of which their uncertainties leave one digit
+    assert [shown(table, "style_loss", model)[:2] for model in models] == [
+        ("0.6 ± 2.5", "best"),
+        ("0.6 ± 2.5", "best"),
+        ("0.955 ± 0.064", "second"),
+        ("1.955 ± 0.064", None),
+    ]
 
 
 def test_a_latency_has_the_longer_side_of_its_interval() -> None:
