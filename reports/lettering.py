@@ -23,9 +23,16 @@ def printable(text: str) -> str:
 
 
 def wrapped(text: str, width: int) -> str:
-    """``text`` broken into lines of at most ``width`` characters, a model's path on its own."""
-    head, colon, tail = text.partition(":")
-    pieces = [text] if len(text) <= width or not colon else [head + colon, tail]
+    """``text`` broken into lines of at most ``width`` characters.
+
+    A model's path is on its own, and the settings in brackets behind a name.
+    """
+    name, bracket, settings = text.rpartition(" (")
+    if len(text) <= width or not bracket:
+        name, settings = text, ""
+    head, colon, tail = name.partition(":")
+    pieces = [name] if len(name) <= width or not colon else [head + colon, tail]
+    pieces += [f"({settings}"] if settings else []
     return "\n".join(line for piece in pieces for line in wrap(printable(piece), width))
 
 

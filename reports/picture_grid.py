@@ -75,10 +75,12 @@ def picture_figure(results: Results, run_dir: Path) -> Figure | None:
     per_line = -(-(2 + len(series)) // lines)
     width = COLUMN if per_line <= 3 else PAGE
     side = (width - _GAP * (per_line + 1)) / per_line
-    pairs = _pairs(series)[: max(1, MOST_PAIRS // lines)]
+    known = _pairs(series)
+    pairs = known[: max(1, MOST_PAIRS // lines)]
     sets = [_tiles(series, pair, run_dir, round(side * _DPI)) for pair in pairs]
     layout = _layout(sets, per_line, side)
-    note = paragraph(_note(results, sets, len(every) - len(series)), width - 0.1, SMALL)
+    words = _note(results, sets, len(every) - len(series), len(known) - len(pairs))
+    note = paragraph(words, width - 0.1, SMALL)
     below = (note.count("\n") + 1) * SMALL * 1.35 / 72 + 0.06
     height = layout.line * lines * len(sets) + below
     figure = new_figure(width, height)
@@ -220,13 +222,16 @@ def _show(axes: Axes, pixels: Pixels) -> None:
     axes.imshow(pixels, interpolation="none", aspect="equal")
 
 
-def _note(results: Results, sets: Sequence[Sequence[Tile]], left_out: int) -> str:
+def _note(results: Results, sets: Sequence[Sequence[Tile]], series: int, pairs: int) -> str:
+    """What is shown; ``series`` and ``pairs`` are how many are not."""
     pictures = [tile.picture for tiles in sets for tile in tiles[2:] if tile.picture]
     parts = sorted({f"{p.shape[1]}x{p.shape[0]}" for one in pictures for p in one.parts})
     wholes = sorted({f"{one.width}x{one.height}" for one in pictures})
     text = f"Close-ups: {listing(parts)} px of {listing(wholes)} px, pixel for pixel."
+    left_out = [count(series, "more model or setting", "more models or settings")] if series else []
+    left_out += [count(pairs, "more image pair")] if pairs else []
     if left_out:
-        text += f" {count(left_out, 'more model or setting', 'more models or settings')} not shown."
+        text += f" {listing(left_out)} not shown."
     if random := results.random_models:
         text += f" Random weights: no picture of {listing(random)}."
     return text

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -12,10 +11,12 @@ from matplotlib.lines import Line2D
 from bench.record import Record
 from reports.lettering import wrapped
 from reports.quality_points import metric
+from reports.quality_table import comparable
 from reports.results import Results, Series, peak_memory_mb, ratio
 from reports.style import (
     COLUMN,
     PAGE,
+    Key,
     Look,
     legend_below,
     log_axis,
@@ -23,7 +24,7 @@ from reports.style import (
     new_figure,
 )
 from reports.sweep_quantities import energy_j
-from reports.text import count, megapixels
+from reports.text import count, listing, megapixels
 
 REFERENCE = ("whole", "fp32")
 MOST_INCHES = 8.0
@@ -36,11 +37,15 @@ class Pair:
 
     row: str
     """The model, and the size."""
+    random: bool
+    """Whether the weights are random."""
     setting: str
     record: Record
     reference: Record
     style_loss: float | None
-    """Ratio of the style losses, where both settings' pictures were judged."""
+    """Ratio of the style losses, where both settings' pictures were judged alike."""
+    judged: tuple[int, int] | None
+    """Width and height of the pictures that were judged: not those whose cost is compared."""
 
 
 Bounds = tuple[float, float] | None
@@ -58,7 +63,7 @@ def settings_pairs(results: Results) -> list[Pair]:
         key = (one.model, one.run, cell.device, cell.alpha, cell.seed, cell.threads)
         group = groups.setdefault((*key, cell.memory_cap_mb), {})
         group.setdefault((cell.execution, cell.precision), one)
-    losses = _style_losses(results)
+    judged = _judged(results)
     found = []
     for group in groups.values():
         reference = group.pop(REFERENCE, None)
@@ -67,13 +72,16 @@ def settings_pairs(results: Results) -> list[Pair]:
         for setting, one in group.items():
             record = one.at(size) if size else None
             if reference and against and record:
+                loss, size_judged = _style_loss(judged, one, reference)
                 found.append(
                     Pair(
                         f"{_name(reference)}\n{megapixels(against.megapixels)}",
+                        reference.random,
                         ", ".join(setting),
                         record,
                         against,
-                        ratio(losses.get(one.settings), losses.get(reference.settings)),
+                        loss,
+                        size_judged,
                     )
                 )
     return found
@@ -101,13 +109,15 @@ def settings_figure(results: Results) -> Figure | None:
     bars = False
     for panel, axes in zip(panels, grid, strict=True):
         bars |= _draw(axes, pairs, panel, shown, look)
-        axes.set_xlabel(panel[0])
+        axes.set_xlabel(_title(panel, pairs))
     grid[0].set_yticks(range(len(shown)), labels[: len(shown)])
     grid[0].set_ylim(len(shown) - 0.5, -0.5)
-    keys: list[tuple[Artist, str]] = [
+    keys: list[tuple[Key, str]] = [
         (Line2D([], [], linestyle="none", **_mark(look[name])), name) for name in settings
     ]
     note = "Over whole images in fp32; below 1 is better."
+    if any(pair.random for pair in pairs):
+        note += " † random weights: speed and memory only."
     if bars:
         note += " Bars: from the ends of both 95 % intervals of the median."
     if more := len(rows) - len(shown):
@@ -129,15 +139,30 @@ def _size(reference: Series, others: Sequence[Series]) -> tuple[int, int] | None
 def _name(one: Series) -> str:
     """The model, and what tells it from others but for execution and precision."""
     more = [part for part in one.variant.split(", ") if part and part not in REFERENCE]
-    return ", ".join([one.short, *more])
+    return ", ".join([f"{one.short} †" if one.random else one.short, *more])
 
 
-def _style_losses(results: Results) -> dict[tuple[Any, ...], float]:
-    return {
-        one.settings: value
-        for one in results.quality
-        if one.ok and not one.random and (value := metric(one.ok[-1], "style_loss"))
-    }
+def _judged(results: Results) -> dict[tuple[Any, ...], Record]:
+    return {one.settings: one.ok[-1] for one in results.quality if one.ok and not one.random}
+
+
+def _style_loss(
+    judged: Mapping[tuple[Any, ...], Record], one: Series, reference: Series
+) -> tuple[float | None, tuple[int, int] | None]:
+    """The ratio and the size of the pictures; nothing where those are not of the same kind."""
+    ours, theirs = judged.get(one.settings), judged.get(reference.settings)
+    if ours is None or theirs is None or comparable(ours) != comparable(theirs):
+        return None, None
+    loss = ratio(metric(ours, "style_loss"), metric(theirs, "style_loss"))
+    return loss, (ours.width, ours.height) if loss else None
+
+
+def _title(panel: Panel, pairs: Sequence[Pair]) -> str:
+    """The style loss is of other pictures than the cost, so it says of which size."""
+    if panel is not _STYLE_LOSS:
+        return panel[0]
+    sizes = sorted({pair.judged for pair in pairs if pair.judged})
+    return f"{panel[0]}\nat {listing([f'{width}x{height}' for width, height in sizes])} px"
 
 
 def _latency(pair: Pair) -> float | None:
@@ -159,11 +184,12 @@ def _energy(pair: Pair) -> float | None:
     return ratio(energy_j(pair.record), energy_j(pair.reference))
 
 
+_STYLE_LOSS: Panel = ("Style loss ratio", lambda pair: pair.style_loss, lambda _: None)
 _PANELS: tuple[Panel, ...] = (
     ("Latency ratio", _latency, _latency_bounds),
     ("Peak memory ratio", _memory, lambda _: None),
     ("Energy ratio", _energy, lambda _: None),
-    ("Style loss ratio", lambda pair: pair.style_loss, lambda _: None),
+    _STYLE_LOSS,
 )
 
 

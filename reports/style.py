@@ -88,6 +88,10 @@ _METADATA: dict[str, dict[str, Any]] = {
 }
 
 
+Key = Artist | tuple[Artist, ...]
+"""What a legend shows of an entry; several are drawn over each other."""
+
+
 class Look(NamedTuple):
     """How a model is drawn in every figure of a run."""
 
@@ -148,14 +152,15 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def legend_below(
-    figure: Figure, groups: Sequence[Sequence[tuple[Artist, str]]], note: str = ""
+    figure: Figure, groups: Sequence[Sequence[tuple[Key, str]]], note: str = ""
 ) -> None:
     """Legends under the axes, one block a group, ``note`` beneath; the figure grows by them."""
     width, height = figure.get_size_inches()
     blocks = []
     for group in groups:
         if group:
-            handles = [handle for handle, _ in group]
+            # several over each other are taken too, though matplotlib's types do not say so
+            handles: list[Any] = [handle for handle, _ in group]
             texts = [wrapped(label, 36) for _, label in group]
             columns = _columns(texts, width - 0.06)
             blocks.append(figure.legend(handles, texts, ncols=columns, **_BELOW))

@@ -1,9 +1,9 @@
 """Memory, latency and throughput against image size, by device and precision."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
-from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -13,6 +13,7 @@ from reports.style import (
     COLUMN,
     GREY,
     PAGE,
+    Key,
     legend_below,
     line_styles,
     log_axis,
@@ -20,6 +21,7 @@ from reports.style import (
     new_figure,
 )
 from reports.sweep_panels import (
+    BARS,
     CAP_LINE,
     CARD_LINE,
     PREDICTED,
@@ -32,6 +34,7 @@ from reports.sweep_panels import (
     draw_strip,
     lost,
     measured_once,
+    over,
     panels,
     strip_rows,
 )
@@ -90,12 +93,18 @@ def sweep_figure(results: Results, quantity: Quantity) -> Figure | None:
     )
     names = [one.line for one in series]
     split = all(len({one.line for one in panel.series}) == 1 for panel in shown)
-    keys = Keys(looks(results.models), dict.fromkeys(names, "-") if split else line_styles(names))
+    keys = Keys(
+        looks(results.models),
+        dict.fromkeys(names, "-") if split else line_styles(names),
+        dict.fromkeys(names)
+        if split
+        else dict(zip(dict.fromkeys(names), cycle(BARS), strict=False)),
+    )
     own = caps(series) if quantity.capped else []
     x_limits = _limits([cell.megapixels for one in series for cell in one.cells], 1.35, 4)
     measured = any(quantity.measured(one) for one in series)
     y_limits = _limits([*_values(series, quantity), *own], 1.5, 6 if measured else 40)
-    cards = False
+    cards: list[float] = []
     for index, panel in enumerate(shown):
         row, column = divmod(index, columns)
         axes = figure.add_subplot(grid[2 * row + 1, column])
@@ -107,7 +116,7 @@ def sweep_figure(results: Results, quantity: Quantity) -> Figure | None:
             draw_series(axes, one, quantity, keys)
         if quantity.capped:
             last = column == columns - 1 or index == len(shown) - 1
-            cards |= draw_caps(axes, own, labelled=last)
+            cards = draw_caps(axes, own, labelled=last)
         if not any(quantity.measured(one) for one in panel.series):
             axes.text(
                 *(0.03, 0.97, f"no {quantity.name} was measured"),
@@ -134,13 +143,20 @@ def sweep_figure(results: Results, quantity: Quantity) -> Figure | None:
     return figure
 
 
+def _setting(style: Any, bar: str | None) -> Key:
+    """A line of a setting, with a mark as its series have them."""
+    mark: dict[str, Any] = {"marker": "o", "markeredgecolor": "white", "markeredgewidth": 0.4}
+    line = Line2D([], [], color="0.2", linestyle=style, **mark)
+    return (line, Line2D([], [], **over(bar, "white"))) if bar else line
+
+
 def _legend(
     results: Results, series: Sequence[Series], quantity: Quantity, keys: Keys, *, split: bool
-) -> list[list[tuple[Artist, str]]]:
+) -> list[list[tuple[Key, str]]]:
     random = {one.model for one in series if one.random}
     drawn = {one.model for one in series}
     styles = {} if split else keys.lines
-    models: list[tuple[Artist, str]] = [
+    models: list[tuple[Key, str]] = [
         (
             Line2D(
                 *([], []),
@@ -155,12 +171,10 @@ def _legend(
         for model, short in results.models.items()
         if model in drawn
     ]
-    settings: list[tuple[Artist, str]] = [
-        (Line2D([], [], color="0.2", linestyle=style), name)
-        for name, style in styles.items()
-        if name
+    settings: list[tuple[Key, str]] = [
+        (_setting(style, keys.bars[name]), name) for name, style in styles.items() if name
     ]
-    marks: list[tuple[Artist, str]] = []
+    marks: list[tuple[Key, str]] = []
     if any(measured_once(cell, quantity) for one in series for cell, _ in quantity.measured(one)):
         hollow: dict[str, Any] = {"marker": "o", "color": "0.2", "markerfacecolor": "white"}
         marks.append((Line2D([], [], linestyle="-", **hollow), "measured once (hollow)"))
@@ -174,13 +188,13 @@ def _legend(
     return [models, settings if len(styles) > 1 else [], marks]
 
 
-def _caps_key(own: Sequence[float], cards: bool) -> list[tuple[Artist, str]]:
-    named = listing([gigabytes(cap * 1000) for cap in own])
-    found: list[tuple[Artist, str]] = []
-    if own:
-        found.append((Line2D([], [], **CAP_LINE), f"memory cap {named}"))
-    if cards:
-        found.append((Line2D([], [], **CARD_LINE), "common cards"))
+def _caps_key(own: Sequence[float], cards: Sequence[float]) -> list[tuple[Key, str]]:
+    found: list[tuple[Key, str]] = []
+    of_cards = "cards of" if len(cards) > 1 else "card of"
+    for values, line, words in ((own, CAP_LINE, "memory cap"), (cards, CARD_LINE, of_cards)):
+        if values:
+            named = listing([gigabytes(value * 1000) for value in values])
+            found.append((Line2D([], [], **line), f"{words} {named}"))
     return found
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -38,7 +37,14 @@ STATUS_MARKS: Mapping[str, Mapping[str, Any]] = {
     "predicted": {"marker": "d", "color": GREY, "markerfacecolor": "white"},
 }
 """Line2D settings of each status that has no measurement; failures red, what was not run hollow."""
-PREDICTED: dict[str, Any] = {"marker": "D", "markerfacecolor": "white", "markersize": 3.4}
+PREDICTED: dict[str, Any] = {"marker": "D", "markerfacecolor": "white", "markersize": 3.8}
+BARS = (None, "_", "x", "+", "|")
+"""Laid over every mark of a line style: a mark alone, or on a dotted line, has no dashes to tell
+what setting it is of. Upright ones come last: an interval would cover them."""
+_SAME = 1.03
+"""A card within this factor of a cap is drawn as the cap alone."""
+_APART = 0.045
+"""Of the axis: what labels beside it need to be apart."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class Keys:
     """Of each model."""
     lines: Mapping[str, Any]
     """Line style of each ``Series.line``."""
+    bars: Mapping[str, str | None]
+    """What is laid over the marks of each ``Series.line``; None for nothing."""
 
 
 def panels(results: Results) -> list[Panel]:
@@ -97,7 +105,7 @@ def strip_rows(panel: Panel, quantity: Quantity) -> int:
 
 def draw_series(axes: Axes, one: Series, quantity: Quantity, keys: Keys) -> None:
     """Measurements and their intervals, then predictions dotted."""
-    look, found = keys.look[one.model], quantity.measured(one)
+    look, bar, found = keys.look[one.model], keys.bars[one.line], quantity.measured(one)
     x, y = [cell.megapixels for cell, _ in found], [value for _, value in found]
     axes.plot(x, y, color=look.colour, linestyle=keys.lines[one.line], zorder=2)
     for once in (False, True):
@@ -113,6 +121,9 @@ def draw_series(axes: Axes, one: Series, quantity: Quantity, keys: Keys) -> None
                 markeredgewidth=0.9 if once else 0.4,
                 zorder=3,
             )
+            if bar:
+                on = [(x[n], y[n]) for n in some]
+                axes.plot(*zip(*on, strict=True), **over(bar, look.colour if once else "white"))
     bars = [(cell.megapixels, *bounds) for cell, _ in found if (bounds := quantity.bounds(cell))]
     if bars:
         at, low, high = (list(values) for values in zip(*bars, strict=True))
@@ -121,9 +132,17 @@ def draw_series(axes: Axes, one: Series, quantity: Quantity, keys: Keys) -> None
         axes.plot([*at, *at], [*low, *high], markersize=4, zorder=4, **ends)
     if predicted := quantity.predicted(one):
         start = [(x[-1], y[-1])] if x and x[-1] <= predicted[0][0] else []
-        path, marks = zip(*start, *predicted, strict=True), zip(*predicted, strict=True)
+        path, marks = zip(*start, *predicted, strict=True), list(zip(*predicted, strict=True))
         axes.plot(*path, color=look.colour, linestyle=":", linewidth=0.9)
         axes.plot(*marks, linestyle="none", color=look.colour, zorder=3, **PREDICTED)
+        if bar:
+            axes.plot(*marks, **over(bar, look.colour))
+
+
+def over(bar: str, colour: Any) -> dict[str, Any]:
+    """Line2D settings of what is laid over a mark."""
+    mark: dict[str, Any] = {"marker": bar, "markersize": 3.6, "markeredgewidth": 0.8}
+    return {**mark, "color": colour, "linestyle": "none", "zorder": 3.5}
 
 
 def measured_once(cell: Record, quantity: Quantity) -> bool:
@@ -140,25 +159,26 @@ def caps(series: Sequence[Series]) -> list[float]:
 
 
 def cards(own: Sequence[float], low: float, high: float) -> list[float]:
-    """Sizes of cards in GB within the limits, without those that hide or equal one of ``own``."""
-    gap = (high / low) ** 0.055
-    shown = [card for card in CARDS_GB if low * gap < card < high / gap]
-    return [card for card in shown if all(max(card / cap, cap / card) > gap for cap in own)]
+    """Sizes of cards in GB within the limits, without those that one of ``own`` stands for."""
+    shown = [card for card in CARDS_GB if low * _SAME < card < high / _SAME]
+    return [card for card in shown if all(max(card / cap, cap / card) > _SAME for cap in own)]
 
 
-def draw_caps(axes: Axes, own: Sequence[float], *, labelled: bool) -> bool:
-    """Lines at the run's caps and at the sizes of cards; whether any of these is drawn.
+def draw_caps(axes: Axes, own: Sequence[float], *, labelled: bool) -> list[float]:
+    """Lines at the run's caps and at the sizes of cards; those of cards that are drawn.
 
-    The labels are beside the axes, clear of the data.
+    The labels are beside the axes, clear of the data; of two that would touch the cap's stays, and
+    the legend has them all.
     """
     low, high = axes.get_ylim()
     common = cards(own, low, high)
     for values, line in ((own, CAP_LINE), (common, CARD_LINE)):
         for value in values:
             axes.axhline(value, zorder=1, **line)
-    gap = (high / low) ** 0.055
-    for before, value in pairwise([0.0, *sorted([*own, *common])]):
-        if labelled and (not before or value / before > gap):
+    gap, named = (high / low) ** _APART, list[float]()
+    for value in [*own, *common] if labelled else []:
+        if all(max(value / other, other / value) > gap for other in named):
+            named.append(value)
             axes.annotate(
                 *(gigabytes(value * 1000), (1.0, value)),
                 xycoords=("axes fraction", "data"),
@@ -169,7 +189,7 @@ def draw_caps(axes: Axes, own: Sequence[float], *, labelled: bool) -> bool:
                 color=CAP_LINE["color"] if value in own else CARD_LINE["color"],
                 annotation_clip=False,
             )
-    return bool(common)
+    return common
 
 
 def draw_strip(axes: Axes, panel: Panel, quantity: Quantity, keys: Keys, rows: int) -> None:
@@ -212,6 +232,9 @@ def draw_strip(axes: Axes, panel: Panel, quantity: Quantity, keys: Keys, rows: i
             markeredgecolor="white",
             markeredgewidth=0.3,
         )
+        if bar := keys.bars[one.line]:
+            place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
+            axes.plot([-0.055], [row], **over(bar, "white"), **place)
         for cell in lost(one, quantity):
             marks.setdefault(cell.status, []).append((cell.megapixels, row))
     for status, places in marks.items():

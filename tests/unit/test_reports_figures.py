@@ -18,7 +18,7 @@ from PIL import Image
 from reports_data import SIZES, cpu_run, frame, performance, pictures, quality
 
 from reports.figures import CAPTIONS, write_figures
-from reports.lettering import paragraph, printable, shortened, text_width
+from reports.lettering import paragraph, printable, shortened, text_width, wrapped
 from reports.reading import read_results
 from reports.settings_figure import settings_figure
 from reports.style import COLUMN, PAGE, legend_below, new_figure, paper_style
@@ -198,6 +198,13 @@ def test_thousands_of_records_take_no_more_than_a_page() -> None:
     assert len(figure.axes) == 18
     words = " ".join(text.get_text() for text in figure.findobj(Text))
     assert "9 more settings in the table of the sweep" in " ".join(words.split())
+
+
+def test_a_name_is_broken_before_its_settings() -> None:
+    assert wrapped("wct-vgg16-1x (bf16, whole)", 22) == "wct-vgg16-1x\n(bf16, whole)"
+    assert wrapped("wct-vgg16-1x (bf16)", 22) == "wct-vgg16-1x (bf16)"
+    path = wrapped("wct-vgg16-1x:students/b.safetensors (bf16, whole)", 22)
+    assert path.split("\n") == ["wct-vgg16-1x:", "students/b.safetensors", "(bf16, whole)"]
 
 
 def test_names_stand_as_they_are_or_say_that_they_cannot() -> None:

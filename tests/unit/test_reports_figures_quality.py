@@ -244,8 +244,8 @@ def test_what_is_no_picture_is_none(tmp_path: Path) -> None:
         assert read_picture(tmp_path / name, 100) is None, name
 
 
-def picture_run(folder: Path, models: list[str], side: int) -> Figure | None:
-    records = [made(model, pairs=1) for model in models]
+def picture_run(folder: Path, models: list[str], side: int, pairs: int = 1) -> Figure | None:
+    records = [made(model, pairs=pairs) for model in models]
     pictures(folder, records, side)
     with paper_style():
         return picture_figure(read_results(frame(records)), folder)
@@ -277,6 +277,12 @@ def test_more_models_than_fit_are_counted(tmp_path: Path) -> None:
     assert figure is not None
     assert "3 more models or settings not shown." in words(figure)
     assert figure.get_size_inches()[1] < 10
+
+
+def test_more_pairs_than_fit_are_counted(tmp_path: Path) -> None:
+    figure = picture_run(tmp_path, ["wct-vgg16-1x", "wct-vgg16-16x"], 96, pairs=5)
+    assert figure is not None
+    assert "2 more image pairs not shown." in words(figure)
 
 
 def test_pictures_that_are_not_there_make_no_figure(tmp_path: Path) -> None:

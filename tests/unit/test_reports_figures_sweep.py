@@ -1,13 +1,14 @@
 """What is drawn against image size, and of settings against the reference."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from reports_data import SIZES, cpu_run, cuda_run, frame, memory_mb, performance
+from reports_data import SIZES, cpu_run, cuda_run, frame, memory_mb, performance, quality
 
 from reports.reading import read_results
 from reports.results import Results
@@ -102,7 +103,47 @@ def test_a_line_that_lies_on_another_is_said() -> None:
 def test_a_card_that_a_cap_would_hide_is_left_out() -> None:
     assert cards([12.0], 0.1, 100.0) == [8, 24]
     assert cards([11.9], 0.1, 100.0) == [8, 24]
+    assert cards([12.5], 0.1, 100.0) == [8, 12, 24]
     assert cards([], 9.0, 20.0) == [12]
+
+
+def test_cards_near_the_cap_are_drawn_and_no_label_touches_another() -> None:
+    # from 0.05 to 50 GB: on so long an axis 8 and 12 GB are close
+    models = ("wct-vgg16-1x", "adain-vgg16-16x")
+    records = [
+        performance(model, size, execution=execution, precision=precision, limit_s=1e9)
+        | {"status": "ok", "peak_rss_growth_mb": memory_mb("wct", 1, size[0] * size[1] / 2e6)}
+        for model in models
+        for size in SIZES.values()
+        for execution in ("whole", "strips")
+        for precision in ("fp32", "bf16", "fp16")
+    ]
+    records[0]["peak_rss_growth_mb"] = 30.0
+    figure = drawn(memory_figure, records)
+    figure.draw_without_rendering()
+    for axes in figure.axes[::2]:
+        assert horizontals(axes) == [8.0, 12.0, 24.0]
+    labels = [text for text in figure.axes[4].texts if text.get_text().endswith("GB")]
+    assert {text.get_text() for text in labels} == {"8 GB", "12 GB", "24 GB"}
+    boxes = sorted((text.get_window_extent() for text in labels), key=lambda box: box.y0)
+    assert all(below.y1 < above.y0 for below, above in pairwise(boxes))
+    assert "cards of 8 GB and 24 GB" in words(figure)
+
+
+def test_a_mark_alone_tells_its_setting() -> None:
+    strips = {"execution": "strips"}
+    foretold = {"status": "predicted", "predicted_peak_mb": 4000.0, "estimate_s": 30.0}
+    records = [
+        performance("wct-vgg16-16x", SIZES["1MP"]),
+        performance("wct-vgg16-16x", SIZES["8MP"], **foretold),
+        performance("wct-vgg16-16x", SIZES["4MP"], **strips),
+        performance("wct-vgg16-16x", SIZES["42MP"], **strips, **foretold),
+    ]
+    axes = drawn(memory_figure, records).axes[0]
+    assert [x for x, _ in points(axes, "_")] == pytest.approx([MP["4MP"], MP["42MP"]])
+    assert "strips" in words(drawn(memory_figure, records))
+    whole = drawn(memory_figure, records[:2]).axes[0]
+    assert points(whole, "_") == []
 
 
 def test_what_was_not_measured_stands_above_its_size() -> None:
@@ -235,6 +276,26 @@ def test_settings_are_compared_at_the_largest_size_all_have() -> None:
     assert ratios == pytest.approx([1 / 1.6, 1.15])
     bars = sorted(tuple(x for x, _ in s) for c in axes.collections for s in c.get_segments())
     assert bars[0] == pytest.approx((0.97 / 1.03 / 1.6, 1.03 / 0.97 / 1.6))
+
+
+def test_the_style_loss_of_settings_is_labelled_with_its_own_size() -> None:
+    settings = [{"execution": e, "precision": p, "device": "cuda:0"} for e, p in SETTINGS[:2]]
+    judged = [quality("wct-vgg16-1x", **setting) for setting in settings]
+    axes = drawn(settings_figure, [*settings_run(), *judged]).axes
+    assert axes[-1].get_xlabel() == "Style loss ratio\nat 512x512 px"
+    assert axes[0].get_xlabel() == "Latency ratio"
+    # of pictures of other sizes there is no ratio
+    judged[1] |= {"width": 256, "height": 256}
+    axes = drawn(settings_figure, [*settings_run(), *judged]).axes
+    assert not any("Style loss" in one.get_xlabel() for one in axes)
+
+
+def test_random_weights_are_marked_among_the_settings() -> None:
+    random = drawn(settings_figure, settings_run("wct-vgg16-4x"))
+    labels = [text.get_text() for text in random.axes[0].get_yticklabels()]
+    assert [label.split("\n")[0] for label in labels] == ["wct-vgg16-4x †"]
+    assert "† random weights: speed and memory only." in words(random)
+    assert "†" not in words(drawn(settings_figure, settings_run()))
 
 
 def test_settings_without_a_reference_are_not_compared() -> None:
