@@ -1,5 +1,6 @@
 """Preferences between methods as a table: a share for each, as user studies report them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from reports.preferences import PROXY, PROXY_WORDS, Preferences
@@ -7,10 +8,17 @@ from reports.table import Column, Row, Table
 from reports.text import count, interval, short_names
 
 
-def preference_table(preferences: Preferences) -> Table:
+def preference_table(
+    preferences: Preferences, cells: Mapping[str, tuple[str, str]] | None = None
+) -> Table:
     """One row a method, the strongest first.
 
     The CSV's columns begin with ``proxy_`` where the raters are simulated.
+
+    Args:
+        preferences: what the raters preferred.
+        cells: label of the run, and id, of the record that each method was judged by, to which the
+            page leads from its row.
     """
     prefix = PROXY if preferences.proxy else ""
     names = short_names(preferences.order)
@@ -43,6 +51,8 @@ def preference_table(preferences: Preferences) -> Table:
     rows = []
     for method in preferences.order:
         row: dict[str, Any] = {"method": method}
+        if cells and method in cells:
+            row["run"], row["id"] = cells[method]
         row[f"{prefix}answers"] = int(shares["n"][method])
         for key, column in zip(share, ("share", "low", "high"), strict=True):
             row[key] = 100 * float(shares[column][method])

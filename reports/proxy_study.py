@@ -71,7 +71,7 @@ class ProxyStudy:
     @property
     def tables(self) -> list[Table]:
         """The table, if there is one."""
-        return [preference_table(self.preferences)] if self.preferences else []
+        return [preference_table(self.preferences, self.cells)] if self.preferences else []
 
 
 def proxy_losses(results: Results) -> ProxyLosses:

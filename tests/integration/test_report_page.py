@@ -488,6 +488,34 @@ def test_the_page_fits_every_window(
             assert box[2] >= (40 if width < 500 else 30)
 
 
+@pytest.mark.parametrize(("width", "share"), [(390, 0.5), (1440, 0.35)])
+def test_a_long_name_leaves_room_for_the_numbers(
+    browser: Browser, tmp_path: Path, width: int, share: float
+) -> None:
+    name = "adain-vgg16-16x:/w/collaborative-coco-wikiart-seed0-step20000-final.safetensors"
+    models = ("adain-vgg16-1x", name)
+    path = make_run(tmp_path, [performance(model, SIZES["1MP"]) for model in models])
+    with browser.page(tmp_path) as page:
+        page.window(width, 844, phone=width < 500)
+        opened(page, path)
+        # the first column stays in sight, so what is wider than the rest hides it
+        taken = page.run(
+            """['models', 'sweep'].map((name) => {
+                const grid = document.querySelector(`#t-${name} .grid`);
+                grid.scrollLeft = grid.scrollWidth;
+                const cells = [...grid.querySelectorAll('tbody th, thead th:first-child')];
+                const ends = cells.map((one) => one.getBoundingClientRect().right);
+                return (Math.max(...ends) - grid.getBoundingClientRect().left) / grid.clientWidth;
+            })"""
+        )
+        assert max(taken) <= share
+        # and none of it is cut
+        assert page.run(
+            "[...document.querySelectorAll('#t-models tbody th')]"
+            ".every((one) => one.scrollWidth <= one.clientWidth)"
+        )
+
+
 def test_light_and_dark_follow_the_system_until_one_is_chosen(
     browser: Browser, run: Path, tmp_path: Path
 ) -> None:

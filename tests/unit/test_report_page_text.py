@@ -284,7 +284,38 @@ def test_highlights_are_the_least_and_by_how_much() -> None:
     assert results.records[place].model == "adain-vgg16-16x"
     assert (results.records[place].width, results.records[place].height) == SIZES["4MP"]
     assert found["Largest image measured"].value == "41.9 MP"
-    assert "wct-vgg16-1x stops at 3.98 MP" in found["Largest image measured"].detail
+    # the next size was skipped for its time, and may fit
+    assert "wct-vgg16-1x was measured to 3.98 MP" in found["Largest image measured"].detail
+
+
+def test_a_reach_is_that_of_all_models_only_where_none_failed_everywhere() -> None:
+    def detail(records: list[dict[str, Any]]) -> str:
+        results = read_results(frame(records))
+        return highlights(results, RecordIndex(results.records))[0].detail
+
+    size = SIZES["1MP"]
+    two = [performance(model, size) for model in ("wct-vgg16-1x", "wct-vgg16-16x")]
+    assert detail(two).endswith("reached by all")
+    full = {"status": "out_of_memory"}
+    assert detail([*two, performance("adain-vgg16-1x", size, **full)]).endswith("reached by 2 of 3")
+    less = [*two, performance("wct-vgg16-16x", SIZES["4MP"])]
+    assert detail(less).endswith("wct-vgg16-1x was measured to 0.995 MP")
+    stopped = [*less, performance("wct-vgg16-1x", SIZES["4MP"], **full)]
+    assert detail(stopped).endswith("wct-vgg16-1x stops at 0.995 MP")
+
+
+def test_a_preference_leads_to_the_record_it_comes_from(tmp_path: Path) -> None:
+    run = cpu_run(("wct-vgg16-1x", "wct-vgg16-16x"))
+    for place, made in enumerate(run):
+        made["id"] = f"{place:012x}"
+    document, _ = write(tmp_path, run)
+    data = embedded(document)
+    [_, *rows] = document.rows["preference_proxy"]
+    assert len(rows) == 2
+    for records, cells in rows:
+        place = int(records)
+        assert column(data, "model")[place] == cells[0][0].strip()
+        assert column(data, "kind")[place] == "quality"
 
 
 def test_random_weights_are_said_wherever_such_a_model_leads() -> None:
