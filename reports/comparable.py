@@ -20,12 +20,20 @@ from reports.text import image_name, listing, one_line
 
 _MACHINE = frozenset(
     {
-        *("device", "cpu", "cpu_usable_cores", "torch_threads", "gpu", "gpu_memory_mb"),
-        *("gpu_driver", "gpu_power_limit_w", "gpu_ecc"),
+        *("device", "machine", "cpu", "cpu_logical_cores", "cpu_usable_cores", "memory_total_mb"),
+        *("torch_threads", "gpu", "gpu_memory_mb", "gpu_driver", "gpu_power_limit_w", "gpu_ecc"),
     }
 )
 _CODE = frozenset({"code_version"})
-_SETTINGS = ("memory_cap", "style_resolution", "alpha", "seed", "threads", "measure")
+_SETTINGS = (
+    "memory_cap",
+    "style_resolution",
+    "alpha",
+    "seed",
+    "threads",
+    "cudnn_benchmark",
+    "measure",
+)
 """Keys of a scenario that must agree; the other ones are dimensions, whose union is shown."""
 _REPETITIONS = frozenset({"measure.processes", "measure.retry_disturbed", "measure.energy"})
 """More of them say more of the same; energy is measured after all else."""
