@@ -2,14 +2,15 @@
 
 Every crop is a function of (seed, position): which image, where, mirrored or not. A training that
 is resumed at some step therefore sees what an uninterrupted one would have seen, whatever the
-number of worker processes or devices.
+number of worker processes or devices. That holds for images that cannot be read as well: where they
+are passed over, the next one of the epoch's order that can be read stands in.
 """
 
 import glob
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,8 @@ from distill.errors import UserError
 from distill.image_files import as_rgb, open_picture
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+UNREADABLE = 50
+"""Images in a row that cannot be read: then it is the disk, and not an image."""
 
 
 class _Entry(NamedTuple):
@@ -74,9 +77,15 @@ class ImageSet:
                 image.draft("RGB", (at_least, at_least))
             return as_rgb(image)
 
-    def digest(self) -> str:
-        """16 hexadecimal digits over the names (without folders) and sizes of all images."""
-        lines = sorted(f"{entry.name.rpartition('/')[2]} {entry.size}" for entry in self._entries)
+    def digest(self, *, ordered: bool = False) -> str:
+        """16 hexadecimal digits over the names (without folders) and sizes of all images.
+
+        Args:
+            ordered: tell apart the same images in another order, too.
+        """
+        lines = [f"{entry.name.rpartition('/')[2]} {entry.size}" for entry in self._entries]
+        if not ordered:
+            lines.sort()
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
@@ -161,21 +170,43 @@ class Crops:
             )
 
 
-class _CropDataset(Dataset[Tensor | str]):
-    """Crops by position, without end: position // len is the epoch."""
+class _Crop(NamedTuple):
+    """A crop, and why images before it in the order could not be read.
 
-    def __init__(self, images: ImageSet, crops: Crops, seed: int) -> None:
+    Errors are values here: a worker process would wrap an exception in its traceback.
+    """
+
+    pixels: Tensor | None
+    """None where no image could be read."""
+    problems: tuple[str, ...]
+
+
+class _CropDataset(Dataset[_Crop]):
+    """Crops by position, without end: position // len is the epoch.
+
+    Args:
+        images: what to crop.
+        crops: how.
+        seed: of order and augmentation.
+        attempts: images to try at a position, one after another in the epoch's order.
+    """
+
+    def __init__(self, images: ImageSet, crops: Crops, seed: int, attempts: int) -> None:
         self.images, self.crops, self.seed = images, crops, seed
+        self.attempts = min(attempts, len(images))
 
-    def __getitem__(self, position: int) -> Tensor | str:
+    def __getitem__(self, position: int) -> _Crop:
         epoch, within = divmod(position, len(self.images))
-        index = int(_permutation(len(self.images), self.seed, epoch)[within])
-        try:
-            return crop(
-                self.images, index, self.crops, np.random.default_rng((self.seed, position))
-            )
-        except UserError as error:
-            return str(error)  # a worker process would wrap an exception in its traceback
+        order = _permutation(len(self.images), self.seed, epoch)
+        problems: list[str] = []
+        for attempt in range(self.attempts):
+            index = int(order[(within + attempt) % len(order)])
+            rng = np.random.default_rng((self.seed, position))
+            try:
+                return _Crop(crop(self.images, index, self.crops, rng), tuple(problems))
+            except UserError as error:
+                problems.append(str(error))
+        return _Crop(None, tuple(problems))
 
 
 @lru_cache(maxsize=4)
@@ -229,6 +260,7 @@ def batches(
     workers: int = 0,
     rank: int = 0,
     processes: int = 1,
+    skip: Callable[[str], None] | None = None,
 ) -> Iterator[Tensor]:
     """Batches without end: uint8 (batch / processes, 3, size, size).
 
@@ -241,30 +273,38 @@ def batches(
         workers: processes that decode images; 0 decodes in this one.
         rank: this process's number.
         processes: how many share each batch.
+        skip: told why an image cannot be read, each time that it is passed over for the next one;
+            None passes over none.
 
     Raises:
         UserError: for a batch that the processes cannot share, and (when it comes to it) for an
-            image that cannot be read.
+            image that cannot be read, or with ``skip`` for ``UNREADABLE`` of them in a row.
     """
     if batch < 1 or batch % processes:
         raise UserError(f"batch: {batch} images cannot be shared evenly by {processes} processes")
     loader = DataLoader(
-        _CropDataset(images, crops, seed),
+        _CropDataset(images, crops, seed, 1 if skip is None else UNREADABLE),
         batch_sampler=_Steps(batch, start, rank, processes),
         num_workers=workers,
         collate_fn=_collate,
         persistent_workers=False,
     )
-    for found in loader:
-        if isinstance(found, str):
-            raise UserError(found)
-        yield found
+    for pixels, problems in loader:
+        if skip is not None:
+            for problem in problems:
+                skip(problem)
+        if pixels is None:
+            raise UserError(
+                f"{problems[-1]}; --skip-unreadable (with --resume) goes on without it"
+                if skip is None
+                else f"{problems[-1]}; nor can {len(problems) - 1} other images in a row"
+            )
+        yield pixels
 
 
-def _collate(items: list[Tensor | str]) -> Tensor | str:
-    tensors = []
-    for item in items:
-        if isinstance(item, str):
-            return item
-        tensors.append(item)
-    return torch.stack(tensors)
+def _collate(items: list[_Crop]) -> _Crop:
+    """A batch; of one that lacks a crop the problems there, the last of them last."""
+    lacking = [item for item in items if item.pixels is None]
+    tensors = [item.pixels for item in items if item.pixels is not None]
+    problems = [problem for item in lacking[:1] or items for problem in item.problems]
+    return _Crop(None if lacking else torch.stack(tensors), tuple(problems))

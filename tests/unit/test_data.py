@@ -58,6 +58,14 @@ def test_digest_follows_what_is_there(folder: Path) -> None:
     assert list_images([folder]).digest() != before
 
 
+def test_only_the_ordered_digest_follows_the_order(folder: Path) -> None:
+    parts = [folder / "sub0", folder / "sub1"]
+    there, back = list_images(parts), list_images(parts[::-1])
+    assert there.digest() == back.digest()
+    assert there.digest(ordered=True) != back.digest(ordered=True)
+    assert there.digest(ordered=True) == list_images([folder]).digest(ordered=True)
+
+
 @pytest.mark.parametrize("source", ["missing", "empty", "missing/*.png"])
 def test_sources_without_images_are_refused(tmp_path: Path, source: str) -> None:
     (tmp_path / "empty").mkdir()
@@ -73,8 +81,41 @@ def test_compressed_tar_is_refused_with_advice(folder: Path, tmp_path: Path) -> 
 def test_broken_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8 not a photograph")
     images = list_images([tmp_path])
-    with pytest.raises(UserError, match=r"bad\.jpg: cannot be read"):
+    with pytest.raises(UserError, match=r"bad\.jpg: cannot be read.*--skip-unreadable"):
         next(batches(images, Crops(16, (16, 16)), batch=1, seed=0))
+
+
+def test_the_next_image_stands_in_for_one_that_cannot_be_read(folder: Path) -> None:
+    """The same one whatever the worker, the process and the step that a training goes on from."""
+    whole = take(list_images([folder]), 5)
+    broken = folder / "sub0" / "2.png"
+    size = broken.stat().st_size
+    broken.write_bytes(broken.read_bytes()[: size // 2])
+    images = list_images([folder])
+    said: list[str] = []
+    alone = take(images, 5, skip=said.append)
+    assert {line.partition(":")[0] for line in said} == {str(broken)}
+    # Of 20 crops in 4 epochs, one in each is another image's.
+    others = [
+        not torch.equal(*pair) for pair in zip(torch.cat(whole), torch.cat(alone), strict=True)
+    ]
+    assert [sum(others[k : k + 5]) for k in (0, 5, 10, 15)] == [1, 1, 1, 1]
+    assert len(said) == 4
+    options = {"skip": said.append}
+    for start, workers in ((3, 0), (0, 2)):
+        found = take(images, 5 - start, start=start, workers=workers, **options)
+        assert all(torch.equal(a, b) for a, b in zip(alone[start:], found, strict=True))
+    halves = [take(images, 5, rank=rank, processes=2, **options) for rank in range(2)]
+    for both, *parts in zip(alone, *halves, strict=True):
+        assert torch.equal(both, torch.cat(parts))
+
+
+def test_a_disk_that_reads_nothing_is_not_passed_over(folder: Path) -> None:
+    images = list_images([folder])
+    for file in folder.rglob("*.png"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"No such file.*nor can 4 other images in a row"):
+        take(images, 1, skip=lambda problem: None)
 
 
 def test_grey_and_transparent_images_become_rgb(tmp_path: Path) -> None:
