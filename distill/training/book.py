@@ -1,5 +1,6 @@
 """All that says how a model is made, and the networks that follow from it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -47,6 +48,8 @@ class Recipebook:
     only: Role | None = None
     """The role to make; None for both."""
     workers: int = 0
+    skip: Callable[[str], None] | None = None
+    """Told of each image that cannot be read and is passed over; None ends the training there."""
     command: str = ""
 
     def jobs(self) -> list[Job]:
@@ -58,6 +61,11 @@ class Recipebook:
             for role in roles
             if self.only in (None, role)
         ]
+
+    @property
+    def made_by(self) -> str:
+        """The compressor, for headers; a teacher's decoders have none."""
+        return "teacher" if self.spec.ratio == 1 else self.compressor
 
     @property
     def data(self) -> str:

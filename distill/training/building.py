@@ -5,6 +5,7 @@ folder that is given), a student's else from what its teacher has: in a short tr
 many steps.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from distill.cascades import load_cascade, own_files, read_network
 from distill.errors import UserError
 from distill.models import ModelSpec
 from distill.networks import TEACHER_WIDTHS, Decoder, Encoder, seed_weights, student_widths
+from distill.suggest import did_you_mean_path
 from distill.training.alignment import align, mirror
 from distill.training.book import Job, Recipebook
 from distill.training.data import ImageSet, batches
@@ -102,7 +104,7 @@ def _draw(decoder: Decoder, seed: int) -> None:
 def fitting_crops(book: Recipebook, images: ImageSet) -> list[Tensor]:
     """Batches of images (N, 3, H, W) in 0..1, ``FITTING_IMAGES`` of them in all."""
     settings = book.settings
-    stream = batches(images, book.crops, batch=settings.batch, seed=settings.seed)
+    stream = batches(images, book.crops, batch=settings.batch, seed=settings.seed, skip=book.skip)
     found = [next(stream).float() / 255 for _ in range(-(-FITTING_IMAGES // settings.batch))]
     return [crops[..., :FITTING_SIDE, :FITTING_SIDE] for crops in found]
 
@@ -183,19 +185,50 @@ def _inherit(
     The one of this stage in the start folder, else (``shallower``) the next shallower one of this
     model.
     """
-    candidates = [] if book.start is None else [book.start / f"{job.name}.safetensors"]
+    wanted = None if book.start is None else book.start / f"{job.name}.safetensors"
+    candidates = [] if wanted is None else [wanted]
     if shallower:
         others = [Job(k, job.role) for k in range(job.stage - 1, 0, -1)]
         candidates += [book.out / f"{other.name}.safetensors" for other in others]
     for path in candidates:
         if path.is_file():
-            given = read_tensors(path)[0]
-            own = network.state_dict()
-            same = {
-                key: value.float()
-                for key, value in given.items()
-                if key in own and own[key].shape == value.shape
-            }
-            network.load_state_dict(own | same)
-            return frozenset(key.rpartition(".")[0] for key in same)
+            layers = _take_layers(network, read_tensors(path)[0])
+            if path == wanted and layers <= {"conv0"}:  # the colours are in every encoder
+                raise UserError(
+                    f"start: {path} has no layer of the shape wanted here; is it of another ratio?"
+                )
+            return layers
     return frozenset()
+
+
+def _take_layers(network: nn.Module, given: Mapping[str, Tensor]) -> frozenset[str]:
+    """Give a network the layers that tensors hold in its shapes, whole ones; their names."""
+    own = network.state_dict()
+    fitting = {key for key in own if key in given and given[key].shape == own[key].shape}
+    layers = {key.rpartition(".")[0] for key in fitting}
+    layers -= {key.rpartition(".")[0] for key in own.keys() - fitting}
+    same = {key: given[key].float() for key in own if key.rpartition(".")[0] in layers}
+    network.load_state_dict(own | same)
+    return frozenset(layers)
+
+
+def check_start(book: Recipebook) -> list[str]:
+    """See that a start folder has something to start from; names of the networks that it lacks.
+
+    It need not have all: encoders alone, or some stages, are a start as well.
+
+    Raises:
+        UserError: for a folder that is not there, or that has none of the networks to be made.
+    """
+    if book.start is None:
+        return []
+    if not book.start.is_dir():
+        raise UserError(f"start: there is no folder {book.start}{did_you_mean_path(book.start)}")
+    names = [job.name for job in book.jobs()]
+    lacking = [name for name in names if not (book.start / f"{name}.safetensors").is_file()]
+    if lacking == names:
+        raise UserError(
+            f"start: {book.start} has none of the networks to be made: "
+            f"{', '.join(f'{name}.safetensors' for name in names)}"
+        )
+    return lacking

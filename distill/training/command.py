@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from distill.cascades import own_files
 from distill.devices import resolve_device
 from distill.errors import UserError
 from distill.models import FAMILIES, METHODS, RATIOS, ModelSpec
@@ -123,17 +124,31 @@ def train(
         Path | None,
         typer.Option(help="Folder of networks to start from, where layers have the same shape."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of weights, order and augmentation.", min=0, max=2**63 - 1)
+    ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 0,
+    workers: Annotated[
+        int, typer.Option(help="Processes that decode images; 0: none beside this one.", min=0)
+    ] = 0,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads for computing; PyTorch's choice if not given.")
+        int | None,
+        typer.Option(
+            help="CPU threads for computing; PyTorch's choice if not given.", min=1, max=1024
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where a training of --out stopped.")
     ] = False,
-    log_every: Annotated[int, typer.Option(help="Steps of one line of the log.")] = 10,
-    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unreadable",
+            help="Name images that cannot be read, and take the next in order, instead of ending.",
+        ),
+    ] = False,
+    log_every: Annotated[int, typer.Option(help="Steps of one line of the log.", min=1)] = 10,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 200,
     tensorboard: Annotated[
         bool, typer.Option(help="Write curves and sample images for TensorBoard.")
     ] = True,
@@ -177,6 +192,7 @@ def train(
         stages=_stages(stages, spec),
         only=_role(only, spec),
         workers=workers,
+        skip=_Once("skipped: ") if skip_unreadable else None,
         command=shlex.join(["distill", *sys.argv[1:]]),
     )
     if resolve_device(device).startswith("cuda:"):
@@ -185,7 +201,7 @@ def train(
         torch.cuda.set_device(device)  # which is what accelerate means by "cuda"
     accelerator = make_accelerator(device)
     with _Progress(book, shown=accelerator.is_main_process) as progress:
-        files = make(
+        made = make(
             book,
             accelerator,
             resume=resume,
@@ -193,9 +209,20 @@ def train(
             checkpoint_every=checkpoint_every,
             tensorboard=tensorboard,
             report=progress.report,
+            note=progress.note,
         )
     if accelerator.is_main_process:
-        print(f"wrote {len(files)} networks; use them as {spec}:{out}")
+        print(_ending(book, len(made)))
+
+
+def _ending(book: Recipebook, made: int) -> str:
+    """What was done, and how to use it once the model is whole."""
+    out, spec = book.out, book.spec
+    done = f"wrote {made} network{'s' if made != 1 else ''}" if made else "complete already"
+    files = [file for pair in own_files(out, spec.stages) for file in pair]
+    if missing := sum(not file.is_file() for file in files):
+        return f"{out}: {done}, as far as asked; a {spec} needs {missing} of {len(files)} more"
+    return f"{out}: {done}; use it as {spec}:{out}"
 
 
 def _range(text: str | None, crop: int) -> tuple[int, int]:
@@ -249,6 +276,19 @@ def _role(text: str | None, spec: ModelSpec) -> Role | None:
     return role  # type: ignore[return-value]
 
 
+class _Once:
+    """Says each line once, on standard error: an image comes again in every epoch."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._said: set[str] = set()
+
+    def __call__(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            print(f"{self._prefix}{line}", file=sys.stderr, flush=True)
+
+
 class _Progress:
     """A bar on a terminal, a line now and then elsewhere: loss, images/s, time left."""
 
@@ -272,6 +312,11 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def note(self, line: str) -> None:
+        """Show what is worth knowing."""
+        if self.shown:
+            print(f"note: {line}", file=sys.stderr, flush=True)
 
     def report(self, job: Job, window: Window) -> None:
         """Show one window."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from distill.errors import EnvironmentUnfitError, UserError
-from distill.training.checkpoints import restore, save_checkpoint
+from distill.training.checkpoints import (
+    confirm,
+    fall_back,
+    keep_before,
+    restore,
+    save_checkpoint,
+)
 from distill.training.history import Outcome, Window, write_log
 from distill.training.recipes import Recipe
 from distill.training.settings import DTYPES, Settings
@@ -24,7 +30,7 @@ DIVERGED = 50.0
 
 
 class TrainingFailedError(UserError):
-    """The loss is no longer a number, or ran away."""
+    """The loss or the weights are no longer numbers, or ran away."""
 
     exit_code = 1
 
@@ -67,6 +73,8 @@ def train(
     checkpoint_every: int = 200,
     tensorboard: bool = False,
     report: Report | None = None,
+    note: Callable[[str], None] | None = None,
+    identity: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Train a recipe's ``trainable`` module in place.
 
@@ -81,11 +89,13 @@ def train(
         checkpoint_every: steps between checkpoints (in whole windows); one is written at the end.
         tensorboard: write scalars and sample images for TensorBoard.
         report: called with every window on the main process.
+        note: told what is worth knowing of the checkpoint that is resumed.
+        identity: what is trained, on what; kept in checkpoints, and compared with those resumed.
 
     Raises:
-        TrainingFailedError: when the loss is not finite or has run away; the checkpoint in the
-            folder is the last good one.
-        UserError: for a checkpoint of other settings.
+        TrainingFailedError: when loss or weights are not finite or have run away; the checkpoint in
+            the folder is the last good one.
+        UserError: for a checkpoint of another training.
     """
     dtype = DTYPES[settings.precision]
     recipe.set_precision(dtype)
@@ -98,8 +108,14 @@ def train(
     model, optimizer = accelerator.prepare(recipe, optimizer)
     outcome = Outcome(0, 0, 0.0)
     checkpoint = folder / "checkpoint.pt"
-    if resume and checkpoint.is_file():
-        outcome = restore(checkpoint, recipe, optimizer, settings, accelerator.device)
+    ours = resume and checkpoint.is_file()  # not what another training left there
+    if ours:
+        outcome, notes = restore(
+            checkpoint, recipe, optimizer, settings, identity or {}, accelerator.device
+        )
+        if note is not None and settings.progress(outcome.steps, outcome.seconds) < 1:
+            for line in notes:
+                note(line)
     main = accelerator.is_main_process
     folder.mkdir(parents=True, exist_ok=True)
     board = _board(folder) if tensorboard and main else None
@@ -110,9 +126,10 @@ def train(
         rank=accelerator.process_index,
         processes=accelerator.num_processes,
     )
-    step, begun, before = outcome.steps, time.monotonic(), outcome.seconds
+    step, begun, spent = outcome.steps, time.monotonic(), outcome.seconds
     sums: dict[str, Tensor] = {}
     best = min((window.loss for window in outcome.windows), default=math.inf)
+    fresh = False
     while settings.progress(step, outcome.seconds) < 1:
         rate = settings.rate(settings.progress(step, outcome.seconds))
         for group in optimizer.param_groups:
@@ -131,24 +148,41 @@ def train(
             sums[key] = sums.get(key, 0) + value.detach()
         step += 1
         # All processes must agree on when to stop: the main one's clock counts.
-        outcome.seconds = before + _agreed(accelerator, time.monotonic() - begun, settings)
+        outcome.seconds = spent + _agreed(accelerator, time.monotonic() - begun, settings)
         ended = settings.progress(step, outcome.seconds) >= 1
         if step % log_every and not ended:
             continue
         count = step % log_every or log_every
         window = _window(accelerator, sums, count, step, settings.batch, outcome.seconds, rate)
         sums = {}
-        _check(window, best, checkpoint, settings)
+        if problem := _window_problem(window, best):
+            if main and ours:
+                fall_back(checkpoint, fresh=fresh)
+            accelerator.wait_for_everyone()
+            raise _failed(problem, ours, checkpoint, settings)
+        if main:
+            confirm(checkpoint)
         best = min(best, window.loss)
         outcome.steps, outcome.images = step, step * settings.batch
         outcome.windows.append(window)
+        if main and report is not None:
+            report(window)
+        fresh = due = ended or step % (max(1, checkpoint_every // log_every) * log_every) == 0
+        if due and (problem := _weights_problem(step, recipe, optimizer)):
+            raise _failed(problem, ours, checkpoint, settings)
+        if ended:
+            # No window follows that would show what the last update did.
+            before, after = _losses_around(accelerator, model, content, style, loss)
+            if not after <= DIVERGED * max(best, before):
+                problem = f"diverged at step {step}, its last: {before:.4g} became {after:.4g}"
+                raise _failed(problem, ours, checkpoint, settings)
+        had, ours = ours, ours or due
         if not main:
             continue
-        if report is not None:
-            report(window)
-        due = ended or step % (max(1, checkpoint_every // log_every) * log_every) == 0
         if due:
-            save_checkpoint(checkpoint, recipe, optimizer, settings, outcome)
+            if had and not ended:
+                keep_before(checkpoint)
+            save_checkpoint(checkpoint, recipe, optimizer, settings, identity or {}, outcome)
             write_log(folder / "log.csv", outcome.windows)
         if board is not None:
             _show(board, window, recipe if due else None, content, style)
@@ -189,20 +223,47 @@ def _window(
     return Window(step, step * batch, seconds, rate, terms)
 
 
-def _check(window: Window, best: float, checkpoint: Path, settings: Settings) -> None:
-    kept = f"{checkpoint} holds the last good state" if checkpoint.is_file() else "none was saved"
-    advice = f"try a learning rate below {settings.learning_rate:g}, or --clip 1"
+def _window_problem(window: Window, best: float) -> str | None:
     if not math.isfinite(window.loss):
         bad = [key for key, value in window.terms.items() if not math.isfinite(value)]
-        raise TrainingFailedError(
-            f"training stopped at step {window.step}: {', '.join(bad)} is not a finite number; "
-            f"{kept}; {advice}"
-        )
+        return f"stopped at step {window.step}: {', '.join(bad)} is not a finite number"
     if window.loss > DIVERGED * best:
-        raise TrainingFailedError(
-            f"training diverged at step {window.step}: the loss is {window.loss:.4g} after "
-            f"{best:.4g}; {kept}; {advice}"
+        return f"diverged at step {window.step}: the loss is {window.loss:.4g} after {best:.4g}"
+    return None
+
+
+def _weights_problem(step: int, recipe: Recipe, optimizer: torch.optim.Optimizer) -> str | None:
+    """The window's losses are of weights before its last update; what is saved is after it."""
+    moments = (value for known in optimizer.state.values() for value in known.values())
+    tensors = [*recipe.trainable.parameters(), *filter(torch.is_tensor, moments)]
+    if all(bool(tensor.isfinite().all()) for tensor in tensors):
+        return None
+    return f"stopped at step {step}: the updated weights or their moments are not finite numbers"
+
+
+@torch.no_grad()
+def _losses_around(
+    accelerator: "Accelerator",
+    model: Recipe,
+    content: Tensor,
+    style: Tensor | None,
+    before: Tensor,
+) -> tuple[float, float]:
+    """A batch's loss before the last update, and with the weights as they are now."""
+    after = torch.stack(list(model(content, style).values())).sum()
+    both = accelerator.reduce(torch.stack((before.detach(), after)).float(), "mean").tolist()
+    return both[0], both[1]
+
+
+def _failed(what: str, ours: bool, checkpoint: Path, settings: Settings) -> TrainingFailedError:
+    clip = f"--clip {min(1.0, (settings.clip or 10) / 10):g}"
+    advice = f"a --learning-rate below {settings.learning_rate:g}, or {clip}"
+    if ours and checkpoint.is_file():
+        return TrainingFailedError(
+            f"training {what}; {checkpoint} holds the last good state: go on from it with "
+            f"--resume and {advice}"
         )
+    return TrainingFailedError(f"training {what}; no checkpoint was saved yet: try {advice}")
 
 
 def _board(folder: Path) -> Any:

@@ -7,7 +7,6 @@ decoder.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,13 +19,15 @@ from distill.training.book import Job, Recipebook
 from distill.training.building import (
     TEACHER_WEIGHTS,
     build_recipe,
+    check_start,
     fitting_crops,
     joint_decoder,
     teacher_encoder,
 )
 from distill.training.data import ImageSet, batches
 from distill.training.history import Outcome, Window
-from distill.training.loop import train
+from distill.training.identity import check_encoder, check_finished, identity
+from distill.training.loop import TrainingFailedError, train
 from distill.training.pruning import level_features
 from distill.training.recipes import EncoderRecipe, JointRecipe, Recipe
 
@@ -43,15 +44,18 @@ def make(
     checkpoint_every: int = 200,
     tensorboard: bool = False,
     report: Callable[[Job, Window], None] | None = None,
-) -> list[Path]:
+    note: Callable[[str], None] | None = None,
+) -> list[Job]:
     """Train all networks of a model that are not there yet.
 
     Returns:
-        The weights files, of this project's layout in ``book.out``.
+        The networks that were made now, each a weights file of this project's layout in
+        ``book.out``.
 
     Raises:
-        UserError: for a folder that holds networks already (without ``resume``), a teacher that
-            has no trained decoders, or images that cannot be read.
+        UserError: for a folder that holds networks already (without ``resume``, or of another
+            training), a teacher that has no trained decoders, or images that cannot be read.
+        TrainingFailedError: when a training ran away.
     """
     jobs = book.jobs()
     files = [book.out / f"{job.name}.safetensors" for job in jobs]
@@ -62,9 +66,12 @@ def make(
         )
     if book.spec.method == "adain" and book.styles is None:
         raise UserError("adain: trains on styles too; give a folder or tar file with --styles")
-    for job, file in zip(jobs, files, strict=True):
-        if file.exists():
-            continue
+    missing = [job for job, file in zip(jobs, files, strict=True) if not file.exists()]
+    _check_folder(book)
+    lacking = check_start(book) if missing else []
+    if lacking and note is not None:
+        note(f"start: {book.start} has no {', '.join(lacking)}: begun as without --start")
+    for job in missing:
         recipe = build_recipe(book, job)
         outcome = train(
             recipe,
@@ -77,12 +84,28 @@ def make(
             checkpoint_every=checkpoint_every,
             tensorboard=tensorboard,
             report=None if report is None else partial(report, job),
+            note=note,
+            identity=identity(book, job),
         )
         if accelerator.is_main_process:
             _level(book, recipe)
             _save(book, job, recipe, outcome)
         accelerator.wait_for_everyone()
-    return files
+    return missing
+
+
+def _check_folder(book: Recipebook) -> None:
+    """What the folder has already must go with what is to be made."""
+    for job in book.jobs():
+        file = book.out / f"{job.name}.safetensors"
+        encoder = own_files(book.out, (job.stage,))[0][0]
+        joint = joint_decoder(book, job.stage)
+        if file.exists():
+            check_finished(book, job, file)
+        elif job.role == "encoder" and joint.exists():  # a decoder would start from it
+            check_finished(book, job, joint)
+        elif job.role == "decoder" and book.spec.ratio != 1 and encoder.exists():
+            check_encoder(book, encoder)
 
 
 def _batches(
@@ -101,6 +124,7 @@ def _batches(
                 workers=book.workers,
                 rank=rank,
                 processes=processes,
+                skip=book.skip,
             )
 
         if recipe.needs_style:
@@ -137,7 +161,7 @@ def _save(book: Recipebook, job: Job, recipe: Recipe, outcome: Outcome) -> None:
         ratio=spec.ratio,
         stage=job.stage,
         role=job.role,
-        compressor="teacher" if spec.ratio == 1 else book.compressor,
+        compressor=book.made_by,
         data=book.data,
         steps=outcome.steps,
         batch=settings.batch,
@@ -150,7 +174,13 @@ def _save(book: Recipebook, job: Job, recipe: Recipe, outcome: Outcome) -> None:
     tensors = network.state_dict()
     if isinstance(recipe, EncoderRecipe):
         tensors = {key.removeprefix("encoder."): value for key, value in tensors.items()}
-    elif isinstance(recipe, JointRecipe):
+    # Of old checkpoints nobody looked at the weights themselves.
+    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
+        raise TrainingFailedError(
+            f"{job.name}: its weights are not finite numbers and are not written; delete "
+            f"{book.out / 'training' / job.name} and train it anew"
+        )
+    if isinstance(recipe, JointRecipe):
         save_network(joint_decoder(book, job.stage), recipe.decoder.state_dict(), header)
         tensors = recipe.encoder.state_dict()
     if spec.ratio == 1:

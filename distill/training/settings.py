@@ -15,7 +15,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Settings:
-    """How one network is trained. What must be the same when a training is resumed."""
+    """How one network is trained."""
 
     steps: int | None = None
     """Length in steps, or ..."""
@@ -44,8 +44,8 @@ class Settings:
                 raise UserError(f"{name}: {value} is not above 0")
         if not 0 <= self.warmup < 1:
             raise UserError(f"warmup: {self.warmup} is not a part of the budget from 0 to below 1")
-        if not self.weight_decay >= 0:
-            raise UserError(f"weight_decay: {self.weight_decay} is below 0")
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise UserError(f"weight_decay: {self.weight_decay} is not 0 or above")
         for name, value in self.loss_weights.items():
             if not (value >= 0 and math.isfinite(value)):
                 raise UserError(f"loss_weight: {name}={value} is not 0 or above")

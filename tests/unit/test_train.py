@@ -104,32 +104,109 @@ def test_finished_training_is_not_prolonged(tmp_path: Path) -> None:
 
 
 def test_not_a_number_stops_and_keeps_the_last_good_state(tmp_path: Path) -> None:
-    class Poisoned(Toy):
-        steps = 0
-
-        def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
-            self.steps += 1
-            terms = super().forward(content)
-            return {"pixel": terms["pixel"] * (float("nan") if self.steps > 22 else 1)}
-
-    with pytest.raises(TrainingFailedError, match=r"step 25: pixel is not a finite.*last good"):
-        run(tmp_path, recipe=Poisoned())
+    recipe = Failing(after=27, factor=float("nan"))
+    with pytest.raises(TrainingFailedError, match=r"step 30: pixel is not a finite.*last good"):
+        run(tmp_path, recipe=recipe)
+    assert kept_steps(tmp_path) == 20
     kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert kept["outcome"]["steps"] == 20
     assert all(value.isfinite().all() for value in kept["trainable"].values())
 
 
-def test_divergence_stops(tmp_path: Path) -> None:
-    class Runaway(Toy):
-        steps = 0
+class Failing(Toy):
+    """Its loss is multiplied from a step on."""
 
+    def __init__(self, after: int, factor: float) -> None:
+        super().__init__()
+        self.after, self.factor, self.steps = after, factor, 0
+
+    def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
+        self.steps += 1
+        terms = super().forward(content)
+        return {"pixel": terms["pixel"] * (self.factor if self.steps > self.after else 1)}
+
+
+def kept_steps(folder: Path) -> int:
+    (checkpoint,) = folder.glob("checkpoint*")
+    return int(torch.load(checkpoint, weights_only=True)["outcome"]["steps"])
+
+
+@pytest.mark.parametrize(("after", "kept"), [(16, 10), (22, 10), (27, 20), (31, 20), (37, 30)])
+def test_divergence_stops_and_keeps_what_was_good_for_a_window(
+    tmp_path: Path, after: int, kept: int
+) -> None:
+    with pytest.raises(TrainingFailedError, match=r"diverged at step \d+: .*last good"):
+        run(tmp_path, recipe=Failing(after, 1000))
+    assert kept_steps(tmp_path) == kept
+
+
+@pytest.mark.parametrize("after", [7, 12])
+def test_without_a_good_state_none_is_kept(tmp_path: Path, after: int) -> None:
+    """At step 10 there was a checkpoint; the window after it ran away."""
+    with pytest.raises(TrainingFailedError, match=r"diverged .*no checkpoint was saved yet"):
+        run(tmp_path, recipe=Failing(after, 1000))
+    assert not list(tmp_path.glob("checkpoint*"))
+
+
+def test_what_another_training_left_is_not_called_the_last_good_state(tmp_path: Path) -> None:
+    run(tmp_path)
+    with pytest.raises(TrainingFailedError, match="no checkpoint was saved yet"):
+        run(tmp_path, recipe=Failing(7, 1000))
+    assert kept_steps(tmp_path) == 40
+
+
+def test_the_last_update_is_looked_at_too(tmp_path: Path) -> None:
+    """No window would show it; 1e18 is finite, and so is its square."""
+    one = replace(SETTINGS, schedule="constant", warmup=0.0, learning_rate=1e18)
+    with pytest.raises(TrainingFailedError, match="diverged at step 1, its last"):
+        run(tmp_path, replace(one, steps=1))
+    assert not list(tmp_path.glob("checkpoint*"))
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
+    class Poisoned(Toy):
         def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
-            self.steps += 1
             terms = super().forward(content)
-            return {"pixel": terms["pixel"] * (1000 if self.steps > 22 else 1)}
+            if self.trainable.weight.grad is None:
+                self.trainable.weight.register_hook(lambda gradient: gradient * float("inf"))
+            return terms
 
-    with pytest.raises(TrainingFailedError, match=r"diverged at step 25.*last good"):
-        run(tmp_path, recipe=Runaway())
+    with pytest.raises(TrainingFailedError, match=r"step 1: the updated weights"):
+        run(tmp_path, replace(SETTINGS, steps=1), recipe=Poisoned())
+    assert not list(tmp_path.glob("checkpoint*"))
+
+
+def test_from_the_last_good_state_on_another_rate_and_clip(tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailedError, match=r"--resume and a --learning-rate below 0\.01"):
+        run(tmp_path, recipe=Failing(27, 1000))
+    notes: list[str] = []
+    lower = replace(SETTINGS, learning_rate=1e-3, clip=1.0)
+    outcome = run(tmp_path, lower, resume=True, note=notes.append)
+    assert (outcome.steps, kept_steps(tmp_path)) == (40, 40)
+    rates = [window.rate for window in outcome.windows]
+    assert max(rates[:4]) > 5e-3
+    assert max(rates[4:]) < 1e-3
+    (note,) = notes
+    assert "from step 20 with learning_rate 0.01 then, 0.001 now; clip None then, 1.0 now" in note
+
+
+def test_another_training_is_not_resumed(tmp_path: Path) -> None:
+    run(tmp_path, batches=random_batches, identity={"compressor": "scratch", "data": "a"})
+    again = {"compressor": "pruned", "data": "a"}
+    with pytest.raises(UserError, match=r"\(compressor scratch then, pruned now\); give the same"):
+        run(tmp_path, identity=again, resume=True)
+
+
+def test_a_checkpoint_of_another_shape_is_one_clear_line(tmp_path: Path) -> None:
+    """Of an older version, which did not say what it was trained on."""
+    run(tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    content = torch.load(path, weights_only=True)
+    del content["identity"]
+    torch.save(content, path)
+    wider = Toy()
+    wider.trainable = nn.Conv2d(3, 3, 3)
+    with pytest.raises(UserError, match=r"checkpoint\.pt: does not fit the network"):
+        run(tmp_path, recipe=wider, resume=True)
 
 
 def test_other_settings_do_not_resume(tmp_path: Path) -> None:
@@ -171,9 +248,13 @@ def test_a_checkpoint_from_before_a_setting_was_had_its_default(tmp_path: Path) 
         run(tmp_path, batches=stopping_at(20))
     path = tmp_path / "checkpoint.pt"
     content = torch.load(path, weights_only=True)
-    del content["settings"]["loss_weights"]
+    del content["settings"]["loss_weights"], content["identity"]
     torch.save(content, path)
-    assert run(tmp_path, resume=True).steps == SETTINGS.steps
+    notes: list[str] = []
+    now = {"compressor": "pruned"}
+    outcome = run(tmp_path, resume=True, identity=now, note=notes.append)
+    assert outcome.steps == SETTINGS.steps
+    assert "cannot say what it was trained on" in notes[0]
 
 
 def test_schedules() -> None:
@@ -196,6 +277,7 @@ def test_schedules() -> None:
         {"learning_rate": float("nan")},
         {"warmup": 1.0},
         {"weight_decay": -1.0},
+        {"weight_decay": float("inf")},
         {"clip": 0.0},
         {"loss_weights": {"pixel": -1.0}},
         {"loss_weights": {"pixel": float("nan")}},
