@@ -145,11 +145,20 @@ def evaluate_quality(stylizer: Stylizer, cell: Cell, image_dir: Path) -> dict[st
         # Metrics are always computed in full float32, whatever the model was run in.
         with metrics.timed(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             for name in metrics.per("image"):
-                values = metrics.of(name, pair)
+                try:
+                    values = metrics.of(name, pair)
+                except UserError as error:
+                    metrics.leave_out(name, error)
+                    continue
                 keys[name] = list(values)
                 entry |= values
         per_pair.append(entry)
         del content, style, output, pictures, pair, of_teacher
+    # A mean over the pairs before the one that a metric could not do is no mean over pairs.
+    for name in keys.keys() & metrics.absent.keys():
+        for key in keys.pop(name):
+            for entry in per_pair:
+                entry.pop(key, None)
     with metrics.timed():
         values = _values(metrics, keys, per_pair, image_dir)
     return {

@@ -430,6 +430,30 @@ def test_metrics_of_other_packages(tmp_path, plug_ins):
     assert "many" not in record.quality_definitions
 
 
+def test_a_metric_that_cannot_do_one_pair_is_absent_and_the_others_are_there(tmp_path, plug_ins):
+    calls = []
+
+    def shaky(pair: Pair) -> dict[str, float]:
+        calls.append(pair)
+        if len(calls) == 2:
+            raise UserError("shaky: no face found")
+        return {"shaky": 1.0, "shaky_low": 0.5}
+
+    cell = quality_cell(metrics=(*plug_ins(plug_in("shaky", "image", shaky)), "ssim"))
+    fields = evaluate_quality(load_stylizer(cell.model), cell, tmp_path / "images")
+    record = Record(**draft_fields(cell), **fields, status="ok")
+    assert record.metrics_absent == {"shaky": "shaky: no face found"}
+    assert len(calls) == 2, "asked again after it could not be had"
+    assert record.quality_other is None
+    assert record.ssim is not None
+    assert record.per_pair is not None
+    assert len(record.per_pair) == 3
+    for entry in record.per_pair:
+        assert "ssim" in entry
+        assert not any(key.startswith("shaky") for key in entry)
+    assert "shaky" not in (record.quality_definitions or {})
+
+
 def test_a_metric_may_not_write_under_another_name(tmp_path, plug_ins):
     names = plug_ins(plug_in("red", "image", lambda pair: {"lpips": 0.0}))
     cell = quality_cell(metrics=names)
