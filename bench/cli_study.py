@@ -45,7 +45,9 @@ def export(
     sheets: Annotated[
         int, typer.Option(help="Different sheets of questions, even; index.html#N opens the N-th.")
     ] = 24,
-    seed: Annotated[int, typer.Option(help="Of what is drawn, but for the names of files.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of what is drawn, but for the names of files.", min=0)
+    ] = 0,
     ask: Annotated[
         str | None, typer.Option(metavar="TEXT", help="The question, if not the usual one.")
     ] = None,

@@ -199,13 +199,24 @@ def _add_losses(path: Path, drafts: Mapping[str, _Draft], methods: Sequence[str]
         elif pair not in drafts:
             problems.append(f"{where}: no pair {shown(pair)}{did_you_mean(pair, drafts)}")
         else:
-            try:
-                drafts[pair].losses[method] = _finite({key: float(row[key]) for key in LOSSES})
-            except ValueError:
+            losses = {key: _loss(row[key]) for key in LOSSES}
+            known = {key: value for key, value in losses.items() if value is not None}
+            if len(known) < len(LOSSES):
                 given = " and ".join(shown(row[key]) for key in LOSSES)
-                problems.append(f"{where}: {' and '.join(LOSSES)} are numbers; got {given}")
+                problems.append(
+                    f"{where}: {' and '.join(LOSSES)} are finite numbers from 0 up; got {given}"
+                )
+            drafts[pair].losses[method] = known
     if problems:
         raise UserError(*problems)
+
+
+def _loss(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if value >= 0 and math.isfinite(value) else None
 
 
 def _finite(values: Mapping[str, object]) -> dict[str, float]:

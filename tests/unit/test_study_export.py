@@ -330,12 +330,16 @@ def test_losses_of_unknown_names_are_refused_by_line(tmp_path):
     source = make_material(tmp_path)
     with (source / "losses.csv").open("a") as file:
         file.write("middlin,street,1,2\ngood,stret,1,2\ngood,street,x,2\n")
+        file.write("good,street,1,nan\ngood,street,-1,2\ngood,street,inf,2\n")
     with pytest.raises(UserError) as caught:
         material_of_folder(source)
     assert [re.sub(r".*losses\.csv:", "", line) for line in caught.value.problems] == [
         "8: no method 'middlin'; did you mean 'middling'?",
         "9: no pair 'stret'; did you mean 'street'?",
-        "10: style_loss and content_loss are numbers; got 'x' and '2'",
+        "10: style_loss and content_loss are finite numbers from 0 up; got 'x' and '2'",
+        "11: style_loss and content_loss are finite numbers from 0 up; got '1' and 'nan'",
+        "12: style_loss and content_loss are finite numbers from 0 up; got '-1' and '2'",
+        "13: style_loss and content_loss are finite numbers from 0 up; got 'inf' and '2'",
     ]
 
 
@@ -359,6 +363,7 @@ def test_the_command_writes_folder_and_key(tmp_path, capsys):
         (["RUN", "--folder", "X"], "give a run folder, or --folder"),
         (["absent"], "absent: no such run folder"),
         (["--folder", "X", "--format", "jgp"], "'jgp'.*did you mean 'jpg'"),
+        (["--folder", "X", "--seed", "-1"], "'--seed'"),
     ],
 )
 def test_wrong_use_is_one_line(arguments, complaint, capsys, tmp_path, monkeypatch):
