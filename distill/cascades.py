@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from distill.embedded import (
@@ -26,6 +25,7 @@ from distill.embedded import (
     training_summary,
 )
 from distill.errors import UserError
+from distill.header import Header, save_network
 from distill.models import ModelSpec
 from distill.networks import (
     STAGES,
@@ -293,18 +293,16 @@ def convert_published(source: Path, target: Path) -> list[Path]:
             published_files(source, (stage,))[0], own_files(target, (stage,))[0], strict=True
         )
         for role, (old, new) in zip(("encoder", "decoder"), files, strict=True):
-            tensors: Mapping[str, Tensor] = {
-                _own_name(key): value.contiguous() for key, value in read_tensors(old)[0].items()
-            }
-            metadata = {
-                "family": spec.family,
-                "method": spec.method,
-                "ratio": str(spec.ratio),
-                "stage": str(stage),
-                "role": role,
-                "compressor": "collaborative",
-                "source": f"Collaborative Distillation (CVPR 2020), MIT, {old.name}",
-            }
-            save_file(dict(tensors), new, metadata=metadata)
+            tensors = {_own_name(key): value for key, value in read_tensors(old)[0].items()}
+            header = Header(
+                spec.family,
+                spec.method,
+                spec.ratio,
+                stage,
+                role,
+                "collaborative",
+                source=f"Collaborative Distillation (CVPR 2020), MIT, {old.name}",
+            )
+            save_network(new, tensors, header)
             written.append(new)
     return written

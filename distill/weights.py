@@ -92,8 +92,12 @@ def read_stored(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # Broad with reason: it interprets the bytes as a program, and can stumble in any way.
-        raise UserError(_unreadable(path, error)) from error
+        # Broad with reason: it interprets the bytes as a program, and can stumble in any way. What
+        # it says then is advice to those who program, over many lines.
+        raise UserError(
+            f"{path}: cannot be read as weights: it is no PyTorch file, damaged, or holds more "
+            "than tensors; expected a state_dict of plain tensors, or a file named .safetensors"
+        ) from error
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), Mapping):
             content = content[key]

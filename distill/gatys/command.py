@@ -105,14 +105,16 @@ def gatys(
         if quiet:
             return
         judge = ReferenceLosses(TEACHER, where)
-        judged = {
-            name: judge.features(image)
-            for name, image in (
-                ("content image", content_image),
-                ("style image", style_image),
-                ("result", result.image.to(torch.float32)),
-            )
-        }
+        # As everywhere that losses are stated: in full float32, on a GPU too.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            judged = {
+                name: judge.features(image)
+                for name, image in (
+                    ("content image", content_image),
+                    ("style image", style_image),
+                    ("result", result.image.to(torch.float32)),
+                )
+            }
     if not quiet:
         _print(out, target, model + (", embedded" if embedded else ""), result, judged)
 

@@ -159,6 +159,17 @@ def test_a_file_in_place_of_a_folder(tmp_path):
     assert "there is no folder" in problem_of(parse_model(f"wct-vgg16-64x:{tmp_path / 'file'}"))
 
 
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n", b"", b"PK\x03\x04 no archive", b"\x80\x02."])
+def test_what_is_no_weights_file_is_said_in_one_line_of_our_own(content, tmp_path):
+    file = tmp_path / "picture.pth"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="it is no PyTorch file, damaged") as caught:
+        read_tensors(file)
+    (problem,) = caught.value.problems
+    assert "\n" not in problem
+    assert "weights_only" not in problem
+
+
 def test_a_damaged_file_in_the_folder_is_named(tmp_path):
     spec = save_folder(tmp_path, "adain-vgg16-64x")
     file = own_files(tmp_path, (4,))[0][1]
@@ -211,6 +222,9 @@ def test_conversion_keeps_everything(students, tmp_path):
         f"stage{stage}-{role}.safetensors" for stage in STAGES for role in ("encoder", "decoder")
     }
     assert set(written) == set(target.iterdir())
+    (tmp_path / "any").touch()
+    rights = {path.stat().st_mode for path in written}
+    assert rights == {(tmp_path / "any").stat().st_mode}, "for their owner only"
     before, after = (parse_model(f"wct-vgg19-16x:{folder}") for folder in (students, target))
     assert architecture(after) == architecture(before)
     assert_same(states(after), states(before))

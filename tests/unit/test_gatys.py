@@ -18,7 +18,7 @@ from distill.gatys.optimise import Layers, Weights, optimise
 from distill.models import parse_model
 from distill.networks import Encoder, seed_weights, student_widths
 from distill.pictures import read_rgb, save_rgb
-from distill.reference_losses import STYLE_LAYERS, ReferenceLosses
+from distill.reference_losses import STYLE_LAYERS, ImageFeatures, ReferenceLosses
 from distill.weights import load_named
 
 
@@ -312,6 +312,20 @@ def test_the_command_paints_a_picture_and_states_the_losses_in_the_teachers_spac
     row = next(line for line in said.splitlines() if line.strip().startswith("content image"))
     stated = [float(word) for word in row.split()[2:]]
     assert stated == [0, pytest.approx(sum(judge.style_losses(before, target).values()), rel=1e-3)]
+
+
+def test_the_losses_that_are_stated_are_computed_in_full_float32(files, tmp_path, monkeypatch):
+    features, allowed = ReferenceLosses.features, []
+
+    def watched(judge: ReferenceLosses, image: torch.Tensor) -> ImageFeatures:
+        allowed.append(torch.backends.cudnn.allow_tf32)
+        return features(judge, image)
+
+    monkeypatch.setattr(ReferenceLosses, "features", watched)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # PyTorch's default
+    assert run(*files, "-o", str(tmp_path / "o.png"), "--model", save_model(tmp_path), "--steps",
+               "1", "--size", "16x32", "--device", "cpu") == 0  # fmt: skip
+    assert allowed == [False, False, False]
 
 
 def test_quiet_prints_nothing(files, tmp_path, capsys):
