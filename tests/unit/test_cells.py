@@ -72,6 +72,7 @@ def test_a_cell_carries_all_that_its_worker_needs() -> None:
         "alpha": 1.0,
         "seed": 7,
         "threads": 3,
+        "cudnn_benchmark": False,
         "content": ("builtin",),
         "style": ("builtin",),
         "quality": None,
@@ -229,3 +230,11 @@ def test_the_quick_scenario_is_small() -> None:
     assert [cell.kind for cell in cells] == ["performance"] * 9 + ["quality"] * 3
     assert max(cell.megapixels for cell in cells) <= 1
     assert {cell.measure.cell_time_limit_s for cell in cells} == {15.0}
+
+
+def test_trying_cudnns_algorithms_makes_another_cell_on_a_gpu_alone() -> None:
+    def ids(device: str) -> list[str]:
+        return [cells_of(device, cudnn_benchmark=switch)[0].id for switch in (False, True)]
+
+    assert len(set(ids("cuda:0"))) == 2
+    assert len(set(ids("cpu"))) == 1
