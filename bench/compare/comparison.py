@@ -26,6 +26,7 @@ from bench.compare.side import Side, SideCell
 from bench.compare.status import compare_status, only_in_base, only_in_new
 from bench.errors import UserError
 from bench.measure.environment import environment_differences
+from bench.measure.heap import repeats
 from distill.suggest import one_line
 
 
@@ -183,7 +184,16 @@ def _sampled(
         new,
         limit=limits.slowdown if metric.family == "time" else limits.memory_growth,
         taking_turns=taking_turns(*processes),
+        by_chance=field == "peak_rss_growth_mb" and _peak_by_chance(after.identity),
     )
+
+
+def _peak_by_chance(identity: Mapping[str, Any]) -> bool:
+    """Whether the C library's heap is in a peak; of benchmarks of pytest it is not known."""
+    if "width" not in identity:
+        return False
+    megapixels = identity["width"] * identity["height"] / 1e6
+    return not repeats(identity["device"], identity["execution"], megapixels)
 
 
 def _no_number(metric: Compared, base: Sequence[float], new: Sequence[float]) -> Finding:

@@ -58,6 +58,8 @@ class Sampled:
     """Share of the base from which an increase counts."""
     taking_turns: bool = False
     """Whether the n-th processes of both sides ran next to each other."""
+    by_chance: bool = False
+    """Of bytes: whether they differ from process to process as times do."""
 
     @property
     def told(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -210,7 +212,8 @@ def _advice(more: int | None) -> str:
 
 def _few(sample: Sampled) -> Finding:
     """A finding without knowledge of the spread."""
-    if sample.metric.family != "time" and (found := _few_bytes(sample)):
+    told_by_one = sample.metric.family != "time" and not sample.by_chance
+    if told_by_one and (found := _few_bytes(sample)):
         return found
     base, new = map(median, sample.told)
     change = new / base - 1

@@ -20,15 +20,20 @@ _LARGEST = 32 << 20
 
 
 def metered_mapped(cell: "Cell") -> bool:
-    """Whether a cell's peak is taken while large blocks are mapped, so that it repeats.
+    """Whether a cell's peak is taken while large blocks are mapped; see :func:`repeats`."""
+    return repeats(cell.device, cell.execution, cell.megapixels)
+
+
+def repeats(device: str, execution: str, megapixels: float) -> bool:
+    """Whether the peak of such a cell is taken while large blocks are mapped, so that it repeats.
 
     Not of large images in strips: their bands are just what the C library keeps for the next band,
     and mapping them anew takes half as long again, which would be timed if it stays at one pass.
     Nor on a GPU.
     """
-    if cell.device.startswith("cuda"):
+    if device.startswith("cuda"):
         return False
-    return cell.execution != "strips" or cell.megapixels <= _LARGEST_MAPPED_MP
+    return execution != "strips" or megapixels <= _LARGEST_MAPPED_MP
 
 
 def map_large_blocks() -> None:

@@ -112,6 +112,28 @@ def test_a_peak_of_the_first_pass_is_not_held_against_one_of_a_later_pass(tmp_pa
     assert cell.verdict == "unchanged"
 
 
+def test_one_process_tells_nothing_of_a_peak_that_is_chance(tmp_path: Path):
+    """Strips of large images run with freed blocks kept: their peaks differ by per cents."""
+
+    def strips(memory_mb: float):
+        def change(records: list[dict[str, Any]]) -> None:
+            for record in records:
+                sizes = {"width": 4096, "height": 4096, "megapixels": 16.8}
+                record.update(execution="strips", peak_rss_growth_mb=memory_mb, **sizes)
+            del records[1:]
+
+        return change
+
+    asked = {"execution": ["strips"], "resolutions": ["4096x4096"]}
+    sides = [
+        ci_run(tmp_path / name, count=1, change=strips(peak), scenario=asked)
+        for name, peak in (("a", 1000.0), ("b", 1050.0))
+    ]
+    comparison = compared(*sides, metrics=("peak_rss_growth_mb",))
+    _, finding = only(comparison)
+    assert (finding.verdict, finding.code) == ("inconclusive", "too_few_repeats")
+
+
 def test_only_the_metrics_asked_for_are_judged(tmp_path: Path):
     base, new = ci_run(tmp_path / "a"), ci_run(tmp_path / "b", factors=(2.0, 2.0))
     comparison = compared(base, new, metrics=("parameters",))
