@@ -33,7 +33,7 @@ from bench.plan import scenario_cells
 from bench.prediction.calibration import load_calibration
 from bench.prediction.predict import Predictor
 from bench.run.records import write_file
-from bench.run.schedule import DEADLINE_EXTRA_S, DEADLINE_FACTOR, Measured
+from bench.run.schedule import Measured, deadline_s
 from bench.run.store import RunFolder
 from bench.scenario import Scenario, load_scenario
 
@@ -222,7 +222,7 @@ def _search(
         cell,
         predictor,
         probes,
-        deadline_s=DEADLINE_FACTOR * limit_s + DEADLINE_EXTRA_S,
+        deadline_s=deadline_s(limit_s),
         report=tell,
     )
     try:

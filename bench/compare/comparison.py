@@ -26,7 +26,7 @@ from bench.compare.side import Side, SideCell
 from bench.compare.status import compare_status, only_in_base, only_in_new
 from bench.errors import UserError
 from bench.measure.environment import environment_differences
-from bench.measure.heap import repeats
+from bench.measure.heap import peak_repeats
 from distill.suggest import one_line
 
 
@@ -193,7 +193,7 @@ def _peak_by_chance(identity: Mapping[str, Any]) -> bool:
     if "width" not in identity:
         return False
     megapixels = identity["width"] * identity["height"] / 1e6
-    return not repeats(identity["device"], identity["execution"], megapixels)
+    return not peak_repeats(identity["device"], identity["execution"], megapixels)
 
 
 def _no_number(metric: Compared, base: Sequence[float], new: Sequence[float]) -> Finding:

@@ -8,7 +8,7 @@ unit, are the metric's own (:class:`bench.quality.metric.Metric`).
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Literal
 
 from scipy.special import stdtrit
 
@@ -24,6 +24,8 @@ LEAST_CHANGE = 1e-6
 """A value that moves by less has not changed: rounding, not the picture."""
 EQUAL_DB = 100.0
 """A signal-to-noise ratio above it is that of equal pictures: an error of 1e-5 of the range."""
+_WITHOUT_CHANGE: Mapping[Code, Verdict] = {"worse": "regression", "metric_missing": "inconclusive"}
+"""Verdicts of values that one side lacks; all else does not compare."""
 _LEAST_PAIRS = 3
 """For an interval over pairs."""
 
@@ -77,7 +79,9 @@ def _judged(metric: Metric, base: Quality, new: Quality, limit: float) -> Findin
     if not _means_something(metric, before):
         return _unjudged(metric.name, "not_finite", "was not a finite number", before, after)
     if not _means_something(metric, after):
-        return _lost(metric, before)
+        # The pictures are broken, or what judges them.
+        why = "is no finite number any more"
+        return _unjudged(metric.name, "worse", why, before, after, better=metric.better)
     loss = _loss(metric, before, after)
     pairs = _pair_losses(metric, base, new)
     low, high = _interval(pairs, loss)
@@ -140,22 +144,6 @@ def _means_something(metric: Metric, value: float) -> bool:
     return math.isfinite(value) or (metric.unit == "dB" and value == math.inf)
 
 
-def _lost(metric: Metric, before: float) -> Finding:
-    """Of a value that was a number and is none: the pictures are broken, or what judges them."""
-    return Finding(
-        metric=metric.name,
-        family="quality",
-        unit=metric.unit,
-        better=metric.better,
-        base=_finite(before),
-        processes_base=1,
-        processes_new=1,
-        verdict="regression",
-        code="worse",
-        reason="is no finite number any more",
-    )
-
-
 def _pair_losses(metric: Metric, base: Quality, new: Quality) -> list[float]:
     """Loss of each pair of images, over the base's mean so that their mean is the whole's."""
     both = [
@@ -207,19 +195,26 @@ def _name(pair: Mapping[str, Any], role: str) -> str:
 
 
 def _unjudged(
-    name: str, code: Code, reason: str, before: float | None, after: float | None
+    name: str,
+    code: Code,
+    reason: str,
+    before: float | None,
+    after: float | None,
+    *,
+    better: Literal["lower", "higher", "none"] = "lower",
 ) -> Finding:
+    """Of values between which there is no change to state."""
     known = name in metric_names()
-    verdict: Verdict = "inconclusive" if code == "metric_missing" else "not_comparable"
     return Finding(
         metric=name,
         family="quality",
         unit=_unit(name) if known else "",
+        better=better,
         base=_finite(before),
         new=_finite(after),
         processes_base=int(before is not None),
         processes_new=int(after is not None),
-        verdict=verdict,
+        verdict=_WITHOUT_CHANGE.get(code, "not_comparable"),
         code=code,
         reason=reason,
     )

@@ -20,11 +20,11 @@ _LARGEST = 32 << 20
 
 
 def metered_mapped(cell: "Cell") -> bool:
-    """Whether a cell's peak is taken while large blocks are mapped; see :func:`repeats`."""
-    return repeats(cell.device, cell.execution, cell.megapixels)
+    """Whether a cell's peak is taken while large blocks are mapped; see :func:`peak_repeats`."""
+    return peak_repeats(cell.device, cell.execution, cell.megapixels)
 
 
-def repeats(device: str, execution: str, megapixels: float) -> bool:
+def peak_repeats(device: str, execution: str, megapixels: float) -> bool:
     """Whether the peak of such a cell is taken while large blocks are mapped, so that it repeats.
 
     Not of large images in strips: their bands are just what the C library keeps for the next band,

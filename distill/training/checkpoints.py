@@ -5,7 +5,7 @@ kept beside a new one until the window after that has passed its check.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,10 +120,7 @@ def restore(
     others = [] if known is None else differences(known, identity)
     now = asdict(settings)
     fixed = {key: value for key, value in now.items() if key not in CHANGEABLE}
-    if others := others + differences(saved, fixed):
-        raise UserError(
-            f"{path}: is of another training ({'; '.join(others)}); give the same, or another --out"
-        )
+    refuse_others(path, others + differences(saved, fixed))
     try:
         recipe.trainable.load_state_dict(content["trainable"])
         optimizer.load_state_dict(content["optimizer"])
@@ -141,6 +138,15 @@ def restore(
     if changed := differences(saved, {key: now[key] for key in CHANGEABLE}):
         notes.append(f"{path}: goes on from step {step} with {'; '.join(changed)}")
     return Restored(outcome, tuple(notes))
+
+
+def refuse_others(file: Path, differing: Sequence[str]) -> None:
+    """Raise ``UserError`` for a file that differs in what must be the same, if it does in any."""
+    if differing:
+        raise UserError(
+            f"{file}: is of another training ({'; '.join(differing)}); give the same, or another "
+            "--out"
+        )
 
 
 def differences(then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from distill.cascades import own_files
 from distill.embedded import embedded_digest
-from distill.errors import UserError
 from distill.header import read_header
 from distill.training.book import Job, Recipebook
-from distill.training.checkpoints import differences
+from distill.training.checkpoints import differences, refuse_others
 from distill.weights import read_metadata, sha256
 
 NONE = "none"
@@ -81,7 +80,4 @@ def _check(file: Path, expected: dict[str, object]) -> None:
         return
     stated = {key: getattr(header, key) for key in expected}
     # What a header leaves open (data of converted weights) is no contradiction.
-    if others := differences(stated, {k: v for k, v in expected.items() if stated[k] != ""}):
-        raise UserError(
-            f"{file}: is of another training ({'; '.join(others)}); give the same, or another --out"
-        )
+    refuse_others(file, differences(stated, {k: v for k, v in expected.items() if stated[k] != ""}))

@@ -4,7 +4,6 @@ What is looked for is far larger than the noise of a busy machine.
 """
 
 import json
-import platform
 from pathlib import Path
 
 import pytest
@@ -94,7 +93,6 @@ def test_growth_and_slowdown_are_found_and_the_same_code_passes(pytester: pytest
 
 
 @needs_peaks
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
 def test_what_a_test_frees_before_its_check_adds_nothing_to_the_peak(pytester: pytest.Pytester):
     pytester.makepyfile(
         """
