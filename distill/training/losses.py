@@ -11,6 +11,8 @@ from torch import Tensor
 
 ADAIN_EPSILON = 1e-5
 """Added to variances (Huang and Belongie 2017)."""
+_RUN = 256
+"""Squares that are added one after another in float32; sums of runs are added pairwise."""
 
 
 class _MeanSquare(torch.autograd.Function):
@@ -23,14 +25,28 @@ class _MeanSquare(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, difference: Tensor) -> Tensor:
         ctx.save_for_backward(difference)
-        norm: Tensor = torch.linalg.vector_norm(difference, dtype=torch.float32)
-        return norm.square() / difference.numel()
+        return sum_of_squares(difference) / difference.numel()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (difference,) = ctx.saved_tensors
         scale = gradients[0] * (2 / difference.numel())
         return difference * scale.to(difference.dtype)  # type: ignore[no-any-return]
+
+
+def sum_of_squares(x: Tensor) -> Tensor:
+    """Return the sum of the squares of a tensor of any shape and strides: float32, a scalar.
+
+    A norm reads each element once, and on a CPU adds them up one after another: over the 67 million
+    of a batch's maps that loses 1 %, since what is added is lost beside what is there. So norms are
+    taken of short runs, in the order in which the elements lie in memory.
+    """
+    order = sorted(range(x.dim()), key=lambda dim: -x.stride(dim))
+    line = x.permute(order).reshape(-1)
+    whole = line.numel() // _RUN * _RUN
+    runs = torch.linalg.vector_norm(line[:whole].view(-1, _RUN), dim=1, dtype=torch.float32)
+    rest = torch.linalg.vector_norm(line[whole:], dtype=torch.float32)
+    return runs.square().sum() + rest.square()
 
 
 def mse(found: Tensor, target: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distill.networks import Decoder, Encoder, seed_weights
-from distill.training.losses import adain, mean_and_deviation, mse, style_statistics
+from distill.training.losses import adain, mean_and_deviation, mse, style_statistics, sum_of_squares
 from distill.training.pruning import prune_encoder
 from distill.training.recipes import (
     AdainDecoderRecipe,
@@ -186,6 +186,24 @@ def test_mse_is_the_stock_one_with_its_gradient() -> None:
     expected.backward()
     torch.testing.assert_close(mse(x, y), expected)
     torch.testing.assert_close(x.grad, same.grad)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (4, 64, 128, 128), (16, 64, 256, 256)])
+def test_mse_is_right_at_every_size(
+    shape: tuple[int, ...], memory_format: torch.memory_format
+) -> None:
+    values = 8 * torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    values = values.contiguous(memory_format=memory_format)
+    right = sum(image.double().square().sum().item() for image in values) / values.numel()
+    found = mse(values, torch.zeros(()).expand(shape)).item()
+    assert abs(found / right - 1) < 1e-5
+
+
+def test_mse_of_what_lies_strided_in_memory() -> None:
+    for values in (torch.rand(3, 600)[:, ::2], torch.rand(1, 3).expand(300, 3), torch.rand(())):
+        assert sum_of_squares(values).item() == pytest.approx(values.square().sum().item())
+    assert sum_of_squares(torch.ones(0)) == 0
 
 
 def test_adain_takes_on_the_statistics_of_the_style() -> None:
