@@ -157,12 +157,11 @@ def _scenario(
 
 def _room(device: str) -> int:
     """Bytes that a process can count on where no cap is given."""
-    import psutil
-
     from bench.measure.devices import gpus
+    from distill.host import usable_memory
 
     if device == "cpu":
-        return int(0.9 * psutil.virtual_memory().available) // 10**6 * 10**6
+        return int(0.9 * usable_memory().available) // 10**6 * 10**6
     index = int(device.partition(":")[2] or 0)
     return int(gpus()[index].memory_mb * 1e6)
 

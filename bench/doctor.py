@@ -14,6 +14,7 @@ from bench.errors import UserError
 from bench.measure.devices import gpus
 from bench.measure.readable import readable_counters
 from bench.stylizers.cascade import native_on_cpu
+from distill.host import core_numbers, cpu_quota, killed_together, limit_threads, usable_memory
 from distill.perceptual import BACKBONE
 from distill.weights import load_named, torchvision_file
 
@@ -32,13 +33,11 @@ def examine() -> Iterator[Check]:
     """Findings, the essential ones first."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield Check(sys.version_info >= (3, 11), f"Python {version} (3.11 or later)", essential=True)
+    limit_threads()
     yield Check(True, f"PyTorch {torch.__version__}, {torch.get_num_threads()} CPU threads")
     yield _embedded()
     yield from _devices()
-    memory = psutil.virtual_memory()
-    yield Check(
-        True, f"{memory.total / 1e9:.1f} GB of memory, {memory.available / 1e9:.1f} GB free"
-    )
+    yield from _shares()
     yield Check(
         hasattr(resource, "RLIMIT_DATA") and sys.platform == "linux",
         "memory caps on the CPU (Linux, RLIMIT_DATA)",
@@ -63,6 +62,25 @@ def _embedded() -> Check:
     except UserError as error:
         return Check(False, str(error), essential=True)
     return Check(True, "embedded VGG-16, checksum right", essential=True)
+
+
+def _shares() -> Iterator[Check]:
+    """Cores and memory that may be had, which a container makes fewer than the machine's."""
+    cores, quota = len(core_numbers()), cpu_quota()
+    few = "" if quota is None else f", time of {quota:.3g} of them (the container's quota)"
+    yield Check(True, f"{cores} CPU cores{few}")
+    memory = usable_memory()
+    machine = psutil.virtual_memory().total / 1e9
+    of = f" of the machine's {machine:.1f}, by {memory.limited_by}" if memory.limited_by else ""
+    yield Check(
+        True, f"{memory.total / 1e9:.1f} GB of memory{of}; {memory.available / 1e9:.1f} GB free"
+    )
+    if killed_together():
+        yield Check(
+            False,
+            "a cell that lacks memory ends alone: this container ends whole (memory.oom.group); "
+            "set memory_cap below its limit",
+        )
 
 
 def _devices() -> Iterator[Check]:

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from bench.cells import Precision
 from bench.measure.latency import Clock, clock_for
+from bench.measure.oom_killer import offer_to_oom_killer
 from bench.prediction.ledger import Ledger
 from bench.prediction.trace import shape_model, style_code, traced
 from bench.prediction.traffic import Work
 from bench.stylizers import Unsupported, load_stylizer
 from bench.stylizers.cascade import DTYPES, Stylizer, set_precision
+from distill.host import limit_threads
 from distill.inference import Layout
 from distill.networks import pad_to_alignment
 from distill.transforms import ChannelAffine
@@ -37,10 +39,13 @@ _COPIED_BYTES = {"cpu": 256 * 10**6, "cuda": 2 * 10**9}
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, and write the points and the ceilings as JSON. Returns the exit status."""
+    offer_to_oom_killer()
     request, out = (Path(argument) for argument in arguments)
     asked = json.loads(request.read_text(encoding="utf-8"))
     device = asked["device"]
-    if asked["threads"] is not None:
+    if asked["threads"] is None:
+        limit_threads()
+    else:
         torch.set_num_threads(asked["threads"])
     clock = clock_for(device)
     ceilings: list[dict[str, Any]] = []

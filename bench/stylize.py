@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
-import psutil
 import torch
 
 from bench.cells import Execution, Precision
@@ -29,6 +28,7 @@ from bench.units import Size, parse_bytes, parse_size
 from bench.vips_rows import VipsSink, VipsSource, holds_16_bits
 from distill.cascades import weights_kind
 from distill.command_line import progress_bar
+from distill.host import limit_threads, usable_memory
 from distill.image_files import check_writable
 from distill.inference import Layout
 from distill.models import parse_model
@@ -48,7 +48,6 @@ _SHARE = 0.8
 """Of the memory that is available, what is taken where nobody says how much may be."""
 _BAND = 256
 """Rows that are read and written at a time when the whole image is in memory anyway."""
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def stylize_file(
@@ -106,6 +105,7 @@ def stylize_file(
     if wanted is not None:
         check_writable(out, wanted)
     try:
+        limit_threads()
         with _ending_on_signals(), torch.inference_mode():
             source = _source(content, wanted, folder)
             if depth is None:
@@ -240,18 +240,7 @@ def _available(device: torch.device) -> int:
     """Bytes that may be taken of a device's memory without being told how many."""
     if device.type == "cuda":
         return int(_SHARE * torch.cuda.mem_get_info(device)[0])
-    return int(_SHARE * min(psutil.virtual_memory().available, _left_of_container()))
-
-
-def _left_of_container() -> float:
-    """Bytes that a container's limit leaves; infinite without one."""
-    try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        stat = (_CGROUP / "memory.stat").read_text().split()
-        return max(0, limit - int(stat[stat.index("anon") + 1]))
-    except (OSError, ValueError):
-        # No control groups of version 2, or no limit ("max").
-        return float("inf")
+    return int(_SHARE * usable_memory().available)
 
 
 # --- Running --------------------------------------------------------------------------------------

@@ -8,6 +8,18 @@ UNFINISHED = ".tmp"
 """Ending of the file that is being written; what a killed process leaves has it."""
 
 
+def is_visible_file(path: Path) -> bool:
+    """Whether there is a file, as far as can be seen.
+
+    Where it may not be looked (the home of another user, a server that does not answer) there is
+    none: for caches and settings, without which everything works.
+    """
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Have ``write`` fill a temporary file, and put it in the place of ``path`` once it is whole.
 

@@ -10,7 +10,8 @@ import torch
 
 from bench.measure.ballast import take_ballast
 from bench.measure.card_memory import process_used, used_before_cuda
-from bench.measure.proc import return_freed_memory, status_bytes
+from bench.measure.proc import return_freed_memory
+from distill.host import status_bytes
 
 _MB = 1e6
 _PROBE = 64 * 2**20

@@ -8,7 +8,6 @@ import importlib.metadata
 import math
 import os
 import platform
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from bench.measure.code_version import code_facts
 from bench.measure.devices import visible_handles
 from bench.measure.nvml import ask_nvml, nvml
+from distill.host import core_numbers, cpu_quota, limit_threads, usable_memory
 
 _PACKAGES = ("torchvision", "numpy", "scipy", "pillow", "scikit-image", "safetensors", "lpips")
 _VARIABLES = (
@@ -59,7 +59,7 @@ def collect_environment(device: str) -> dict[str, Any]:
 
 
 def _machine_facts() -> dict[str, Any]:
-    memory = psutil.virtual_memory()
+    machine, memory = psutil.virtual_memory(), usable_memory()
     return {
         "platform": platform.platform(),
         "kernel": f"{platform.system()} {platform.release()}",
@@ -67,8 +67,10 @@ def _machine_facts() -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cpu_physical_cores": psutil.cpu_count(logical=False),
         "cpu_logical_cores": psutil.cpu_count(logical=True),
-        "cpu_usable_cores": _usable_cores(),
-        "memory_total_mb": memory.total / 1e6,
+        "cpu_usable_cores": len(core_numbers()),
+        "cpu_quota_cores": cpu_quota(),
+        "memory_total_mb": machine.total / 1e6,
+        "memory_limit_mb": None if memory.limited_by is None else memory.total / 1e6,
         "memory_available_mb": memory.available / 1e6,
         "load_average_1min": psutil.getloadavg()[0],
     }
@@ -84,14 +86,8 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _usable_cores() -> int | None:
-    """Logical cores this process may run on."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
-
-
 def _software_facts() -> dict[str, Any]:
+    limit_threads()  # as a worker does
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),

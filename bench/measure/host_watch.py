@@ -1,15 +1,15 @@
 """What else the host did while something was measured: read once before and once after it."""
 
 import os
-import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import psutil
 
-from bench.measure.cgroup import cgroup_files, counter
+from distill.host import cgroup_files, core_numbers, counter
 
 SYSTEM = Path("/sys")
 _BUSY = ("user", "nice", "system", "irq", "softirq")
@@ -35,7 +35,7 @@ class HostState:
     @classmethod
     def now(cls) -> Self:
         """Read all of them."""
-        cores = usable_cores()
+        cores = core_numbers()
         times = _per_core(psutil.cpu_times(percpu=True), cores)
         children = os.times()
         return cls(
@@ -81,13 +81,6 @@ def host_fields(before: HostState, after: HostState) -> dict[str, Any]:
     }
 
 
-def usable_cores() -> list[int]:
-    """Numbers of the logical cores that this process may run on."""
-    if sys.platform == "linux":
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
 def _difference(before: float | None, after: float | None) -> float | None:
     """None where either is not known, or the counter has begun anew."""
     if before is None or after is None or after < before:
@@ -95,12 +88,12 @@ def _difference(before: float | None, after: float | None) -> float | None:
     return after - before
 
 
-def _per_core(values: list[Any], cores: list[int]) -> list[Any]:
+def _per_core(values: list[Any], cores: Sequence[int]) -> list[Any]:
     """Of these cores; of all where they are not numbered through."""
     return [values[core] for core in cores] if cores[-1] < len(values) else values
 
 
-def _mhz(cores: list[int]) -> float | None:
+def _mhz(cores: Sequence[int]) -> float | None:
     try:
         clocks = psutil.cpu_freq(percpu=True)
     except (AttributeError, NotImplementedError, OSError, ValueError):
@@ -109,7 +102,7 @@ def _mhz(cores: list[int]) -> float | None:
     return float(max(current)) if current else None
 
 
-def _thermal_throttles(cores: list[int]) -> int | None:
+def _thermal_throttles(cores: Sequence[int]) -> int | None:
     """Sum over the cores, and the package's count, which each core shows, once."""
     folders = [SYSTEM / f"devices/system/cpu/cpu{core}/thermal_throttle" for core in cores]
     by_core = _numbers(folder / "core_throttle_count" for folder in folders)

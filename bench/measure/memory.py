@@ -7,9 +7,10 @@ from typing import Protocol
 import psutil
 import torch
 
-from bench.measure import proc
 from bench.measure.card_memory import process_used, used_before_cuda
-from bench.measure.proc import return_freed_memory, status_bytes
+from bench.measure.proc import return_freed_memory
+from distill import host
+from distill.host import status_bytes
 
 _MB = 1e6
 
@@ -126,7 +127,7 @@ def _reset_high_water_mark() -> bool:
     if status_bytes("VmHWM") is None:
         return False
     try:
-        (proc.PROC / "self" / "clear_refs").write_text("5", encoding="ascii")
+        (host.PROC / "self" / "clear_refs").write_text("5", encoding="ascii")
     except OSError:
         return False
     return True

@@ -1,19 +1,30 @@
 """Whether the kernel killed a process for want of memory: what speaks for it."""
 
+import contextlib
 import os
 import re
 from typing import Self
 
 import psutil
 
-from bench.measure import proc
-from bench.measure.cgroup import cgroup_files, counter, memory_limit
+from distill import host
+from distill.host import cgroup_files, counter, memory_limit
 
 _MOST_OF_MEMORY = 0.8
 """Share of the memory that a process must have held for its SIGKILL to be put down to it."""
 _LOG = "/dev/kmsg"
 _LOG_RECORD = 8192
 _KILLED = re.compile(r"Killed process (\d+) ")
+
+
+def offer_to_oom_killer() -> None:
+    """Have the kernel kill this process, and what it starts, before any other for want of memory.
+
+    In a container it would often choose the command that waits for this process, and so end the
+    run instead of a cell. Done first, in every process that measures.
+    """
+    with contextlib.suppress(OSError):  # not Linux, or no /proc
+        (host.PROC / "self" / "oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def oom_kills() -> int | None:
@@ -26,7 +37,7 @@ def oom_kills() -> int | None:
         *cgroup_files("memory", "memory.events")[:1],
         *cgroup_files("memory", "memory.oom_control")[:1],
     ]
-    for path in (*own, proc.PROC / "vmstat"):
+    for path in (*own, host.PROC / "vmstat"):
         count = counter(path, "oom_kill")
         if count is not None:
             return count
@@ -65,7 +76,7 @@ class OomWatch:
         if limit is not None and limit < total:
             total, whose = limit, "the control group's"
         # Linux hands a child the mark of the process that started it: up to that it tells nothing.
-        handed_on = proc.status_bytes("VmHWM") or 0
+        handed_on = host.status_bytes("VmHWM") or 0
         if peak_rss_bytes > handed_on and peak_rss_bytes >= _MOST_OF_MEMORY * total:
             return (
                 f"the process had held {peak_rss_bytes / 1e6:.0f} MB of {whose} "

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from bench.measure.proc import status_bytes
+from distill.host import status_bytes
 
 _MB = 1e6
 

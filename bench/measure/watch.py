@@ -5,7 +5,8 @@ from typing import Any, Self
 
 from bench.measure.card_watch import CardWatch
 from bench.measure.conditions import labels
-from bench.measure.host_watch import ABSENT, HostState, host_fields, usable_cores
+from bench.measure.host_watch import ABSENT, HostState, host_fields
+from distill.host import core_numbers
 
 
 class Watch:
@@ -49,6 +50,6 @@ class Watch:
             absent |= {name: why for name, why in self._card.absent.items() if name not in found}
         return {
             **found,
-            "conditions": labels(found, device=self._device, cores=len(usable_cores())),
+            "conditions": labels(found, device=self._device, cores=len(core_numbers())),
             "conditions_absent": absent or None,
         }

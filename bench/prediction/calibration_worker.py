@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 import numpy as np
-import psutil
 import torch
 from scipy.optimize import nnls
 
 from bench.cells import Execution, Precision
 from bench.measure.card_memory import process_used, used_before_cuda
 from bench.measure.latency import Clock, clock_for
+from bench.measure.oom_killer import offer_to_oom_killer
 from bench.prediction.calibration import CalibrationFile, PrecisionPasses, TimedPass
 from bench.prediction.samples import trace_strips
 from bench.prediction.trace import shape_model, trace_pass
 from bench.stylizers import Unsupported, load_stylizer
+from distill.host import limit_threads, usable_memory
 
 
 class _Small(NamedTuple):
@@ -59,9 +60,12 @@ memory that no process has lately given back."""
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, and write the file. Returns the exit status."""
+    offer_to_oom_killer()
     device, threads, names, out = arguments
     before = used_before_cuda() if device.startswith("cuda") else {}
-    if threads != "-":
+    if threads == "-":
+        limit_threads()
+    else:
         torch.set_num_threads(int(threads))
     new_byte_s = _new_byte_s() if device == "cpu" else 0.0
     precisions = [name for name in get_args(Precision) if name in names.split(",")]
@@ -92,7 +96,7 @@ def _new_byte_s() -> float:
     Before anything else in the process. A virtual machine's memory may have to be fetched from the
     host first, which takes several times as long as to clear it.
     """
-    count = min(_NEW_BYTES, psutil.virtual_memory().available // 8)
+    count = min(_NEW_BYTES, usable_memory().available // 8)
     seconds = []
     for _ in range(2):
         block = torch.empty(count, dtype=torch.uint8)

@@ -4,6 +4,7 @@ pytest loads this module at every start, so it imports nothing that costs time, 
 before a test asks for the fixture ``performance``.
 """
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,10 @@ _KEYS = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse to measure beside other workers."""
+    if "ULTRASTYLE_BENCH_PERFORMANCE_ORDER" in os.environ:
+        from bench.measure.oom_killer import offer_to_oom_killer
+
+        offer_to_oom_killer()
     config.addinivalue_line(
         "markers",
         "performance(max_slowdown, max_memory_growth): limits of a test's performance checks.",

@@ -18,6 +18,7 @@ from bench.pytest_plugin.arguments import passed_on
 from bench.pytest_plugin.child import VARIABLE, Order, Role
 from bench.pytest_plugin.fixture import Check
 from bench.pytest_plugin.settings import Settings
+from distill import host
 
 _TAIL = 20
 """Last lines of a failed process's output that are shown."""
@@ -48,6 +49,7 @@ def _measure_once(check: Check, settings: Settings, role: Role, repeat: int) -> 
     with TemporaryDirectory(prefix="performance-") as scratch:
         output = Path(scratch) / "values.json"
         order = Order(check.fullname, role, settings.device, settings.time_s, str(output))
+        host.unbind()
         began = time.time()
         done = subprocess.run(
             _command(check.test, Path(scratch)),

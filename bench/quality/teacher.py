@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from bench.image_tensors import load_tensor
 from bench.quality.catalogue import default_teacher
 from bench.stylizers import Stylizer, Unsupported, load_stylizer, model_facts
 from bench.units import Size
+from distill.host import usable_memory
 
 _SHARE = 0.5
 """Of the memory that is free, what the teacher may take where nobody set a limit."""
@@ -154,4 +154,4 @@ class _Sink:
 def _free_share(device: str) -> int:
     if device.startswith("cuda"):
         return int(_SHARE * torch.cuda.mem_get_info(device)[0])
-    return int(_SHARE * psutil.virtual_memory().available)
+    return int(_SHARE * usable_memory().available)

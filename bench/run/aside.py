@@ -1,5 +1,6 @@
 """What is measured once, beside the cells, in a fresh process under a worker's environment."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from bench.cells import Cell
 from bench.errors import EnvironmentUnfitError
 from bench.run.executor import worker_environment
+from distill import host
 
 
 def measure_aside(
@@ -34,6 +36,7 @@ def measure_aside(
     Raises:
         EnvironmentUnfitError: when it takes too long, fails or writes nothing.
     """
+    host.unbind()
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", module, *arguments],
@@ -48,6 +51,10 @@ def measure_aside(
             f"{what} took longer than {longest_s:.0f} s; {advice}"
         ) from None
     if done.returncode != 0 or not out.is_file():
+        if done.returncode == -signal.SIGKILL:
+            raise EnvironmentUnfitError(
+                f"{what} was killed, as the system does for want of memory: {advice}"
+            )
         last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
         raise EnvironmentUnfitError(f"{what} failed: {last}")
     return out.read_bytes()

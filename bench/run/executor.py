@@ -27,6 +27,7 @@ from bench.record import Record
 from bench.run.draft import timestamp, unmeasured
 from bench.run.records import read_record
 from bench.run.store import RunFolder
+from distill import host
 
 # -P: a folder named "bench" where the command happens to be given must not stand in for this one.
 WORKER = (sys.executable, "-P", "-m", "bench.run.worker")
@@ -168,6 +169,7 @@ def _run(
 ) -> Ending:
     started = time.monotonic()
     with OomWatch() as watch:
+        host.unbind()
         with output.open("wb") as sink:
             # A session of its own: Ctrl-C in the terminal reaches the parent alone, which decides.
             process = subprocess.Popen(

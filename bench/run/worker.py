@@ -18,10 +18,12 @@ from typing import Any
 
 from bench.cells import Cell
 from bench.measure.heap import map_large_blocks
+from bench.measure.oom_killer import offer_to_oom_killer
 from bench.record import Record
 from bench.run.draft import draft_fields, random_weights_reason, timestamp
 from bench.run.records import write_record
 from bench.run.stage import Stage
+from distill.host import limit_threads
 
 _PR_SET_PDEATHSIG = 1
 _TRACEBACK_LINES = 6
@@ -30,6 +32,7 @@ _TRACEBACK_LINES = 6
 def main(arguments: Sequence[str]) -> int:
     """Measure the cell in the file and write its record. Returns the exit status."""
     cell_file, run_dir, repeat, parent = arguments
+    offer_to_oom_killer()
     die_with_parent(int(parent))
     cell = Cell.model_validate(json.loads(Path(cell_file).read_bytes()))
     if cell.kind == "performance":
@@ -112,7 +115,9 @@ def _measure(cell: Cell, run_dir: Path, fields: dict[str, Any], stage: Stage) ->
     import torch
 
     stage.now = "loading the model"
-    if cell.threads is not None:
+    if cell.threads is None:
+        limit_threads()
+    else:
         torch.set_num_threads(cell.threads)
     torch.manual_seed(cell.seed)
 

@@ -1,7 +1,6 @@
 """A generated picture, made row by row out of tiles."""
 
 import itertools
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, Protocol
 
@@ -11,6 +10,7 @@ from bench.scenes.landscape import Landscape
 from bench.scenes.noise import Array, Bytes
 from bench.scenes.painting import Painting
 from bench.units import MAX_SIDE
+from distill.host import usable_cores
 
 Kind = Literal["content", "style"]
 
@@ -24,13 +24,6 @@ class _Picture(Protocol):
     def tile(self, rows: range, columns: range) -> Array:
         """Colours 0..1 of those pixels, shape ``(3, len(rows), len(columns))``."""
         ...
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Scene:
@@ -71,7 +64,7 @@ class Scene:
 
         tops = range(y0 - y0 % STRIP, y1 if y1 > y0 else y0 - y0 % STRIP, STRIP)
         corners = list(itertools.product(tops, range(0, self.width, _TILE_COLUMNS)))
-        threads = min(_MAX_THREADS, _cores(), len(corners))
+        threads = min(_MAX_THREADS, usable_cores(), len(corners))
         if threads > 1:
             with ThreadPoolExecutor(threads) as pool:
                 for _ in pool.map(fill, corners):

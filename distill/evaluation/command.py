@@ -64,8 +64,10 @@ def evaluate(
     from distill.evaluation.measure import evaluate as measure
     from distill.evaluation.page import evaluation_page
     from distill.evaluation.summary import model_table, pair_table
+    from distill.host import limit_threads
     from distill.training.data import list_images
 
+    limit_threads()
     settings = Settings(
         size=size,
         pairs=pairs,

@@ -73,6 +73,7 @@ def gatys(
     from distill.devices import resolve_device
     from distill.gatys.loss_network import TEACHER, LossNetwork, load_loss_network
     from distill.gatys.optimise import Weights, optimise
+    from distill.host import limit_threads
     from distill.image_files import check_writable, picture_size
     from distill.pictures import read_rgb, save_rgb
     from distill.reference_losses import ReferenceLosses
@@ -85,6 +86,7 @@ def gatys(
     longer = str(max(target)) if style_size is None else style_size
     style_target = _size("--style-size", longer, picture_size(style))
     where = resolve_device(device)
+    limit_threads()
     network = load_loss_network(model, embedded=embedded)
     pictures = [read_rgb(content, size=target), read_rgb(style, size=style_target)]
     with _memory_named(where, target), _progress(steps, quiet) as report:

@@ -22,6 +22,7 @@ from rich.progress import (
 from distill.cascades import own_files
 from distill.devices import resolve_device
 from distill.errors import UserError
+from distill.host import limit_threads
 from distill.models import FAMILIES, METHODS, RATIOS, ModelSpec
 from distill.training.book import COMPRESSORS, ROLES, Job, Recipebook, Role
 from distill.training.data import Crops, list_images
@@ -161,7 +162,9 @@ def train(
     """
     if ratio not in RATIOS:
         raise UserError(f"ratio: {ratio} is none of {', '.join(map(str, RATIOS))}")
-    if threads is not None:
+    if threads is None:
+        limit_threads()
+    else:
         import torch
 
         torch.set_num_threads(threads)

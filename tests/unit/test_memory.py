@@ -11,18 +11,19 @@ import pynvml
 import pytest
 import torch
 
-from bench.measure import ballast, memory, proc
+from bench.measure import ballast, memory
 from bench.measure import out_of_memory as shortage
 from bench.measure.cap import apply_cap
 from bench.measure.memory import meter_for
 from bench.measure.out_of_memory import OutOfMemory, out_of_memory
+from distill import host
 
 ROOT = Path(__file__).parents[2]
 MIB = 2**20 / 1e6
 GIB = 2**30 / 1e6
 
 needs_data_limit = pytest.mark.skipif(
-    sys.platform != "linux" or proc.status_bytes("VmData") is None,
+    sys.platform != "linux" or host.status_bytes("VmData") is None,
     reason="needs Linux with /proc",
 )
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -49,7 +50,7 @@ import dataclasses, json, resource, sys
 import numpy, torch
 from bench.measure.cap import apply_cap
 from bench.measure.out_of_memory import out_of_memory
-from bench.measure.proc import status_bytes
+from distill.host import status_bytes
 
 torch.set_num_threads(3)
 before = status_bytes("VmData")
@@ -163,7 +164,7 @@ def test_a_limit_that_the_process_came_with_is_not_raised():
     code = """
 import json, resource, torch
 from bench.measure.cap import apply_cap
-from bench.measure.proc import status_bytes
+from distill.host import status_bytes
 came_with = status_bytes("VmData") + 300_000_000
 resource.setrlimit(resource.RLIMIT_DATA, (came_with, came_with))
 sentence = apply_cap(10**12, "cpu")
@@ -184,7 +185,7 @@ def test_no_cap_changes_nothing():
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
 def test_where_the_cap_cannot_be_enforced_the_record_says_so(monkeypatch, tmp_path, platform):
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(proc, "PROC", tmp_path)
+    monkeypatch.setattr(host, "PROC", tmp_path)
     assert apply_cap(10**9, "cpu").startswith("not enforced:")
 
 
@@ -442,7 +443,7 @@ def _host_meter(monkeypatch, *, resident, marks):
 @pytest.mark.skipif(sys.platform == "win32", reason="getrusage is not there")
 def test_the_mark_without_proc_is_in_bytes(monkeypatch, tmp_path):
     with_proc = memory._high_water_mark()
-    monkeypatch.setattr(proc, "PROC", tmp_path)
+    monkeypatch.setattr(host, "PROC", tmp_path)
     assert memory._high_water_mark() >= 0.9 * with_proc
     assert memory._high_water_mark() < 100e9
     assert not memory._reset_high_water_mark()

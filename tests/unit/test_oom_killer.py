@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.measure import cgroup, oom_killer, proc
-from bench.measure.cgroup import cgroup_files, counter, memory_limit
+from bench.measure import oom_killer
 from bench.measure.oom_killer import OomWatch, oom_kills
+from distill import host
+from distill.host import cgroup_files, counter, memory_limit
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def kernel(tmp_path, monkeypatch):
     """Empty /proc, control groups and log of the kernel, on a machine of 8 GB."""
-    monkeypatch.setattr(proc, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(cgroup, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(host, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(host, "CGROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(oom_killer, "_LOG", str(tmp_path / "kmsg"))
     machine = SimpleNamespace(total=8 * 10**9)
     monkeypatch.setattr(oom_killer.psutil, "virtual_memory", lambda: machine)
@@ -145,9 +146,10 @@ def test_the_groups_count_that_rose_is_evidence(kernel, file):
 HOLDING = """
 import os, subprocess, sys
 from pathlib import Path
-from bench.measure import cgroup, oom_killer, proc
+from bench.measure import oom_killer
+from distill import host
 oom_killer._LOG = "missing"
-cgroup.CGROUPS = proc.PROC = Path(sys.argv[1])
+host.CGROUPS = host.PROC = Path(sys.argv[1])
 with oom_killer.OomWatch() as watch:
     hold = f"import os; held = bytearray(b'x') * {sys.argv[2]}; os.kill(os.getpid(), 9)"
     child = subprocess.Popen([sys.executable, "-c", hold])

@@ -90,7 +90,7 @@ def test_however_it_is_cut_the_bytes_are_the_same(kind: Kind, data: st.DataObjec
 @pytest.mark.parametrize("kind", ["content", "style"])
 def test_tiles_and_threads_leave_no_trace(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """Across the seams of tiles, whose lattices are made apart, and on one thread as on four."""
-    monkeypatch.setattr(bench.scenes.scene, "_cores", lambda: 4)
+    monkeypatch.setattr(bench.scenes.scene, "usable_cores", lambda: 4)
     scene = Scene(2500, 150, 1, kind)
     threaded = scene.rows(0, 150)
     monkeypatch.setattr(bench.scenes.scene, "_cores", lambda: 1)

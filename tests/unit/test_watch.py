@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.measure import card_watch, cgroup, host_watch, proc
+from bench.measure import card_watch, host_watch
 from bench.measure.card_watch import CardWatch, reason_names
 from bench.measure.conditions import DISTURBANCES, disturbances, labels
 from bench.measure.host_watch import HostState, host_fields
 from bench.measure.readable import readable_counters
 from bench.measure.watch import Watch
 from bench.record import Record
+from distill import host
 from tests.unit.nvml_data import ERRORS, FakeCard, install
 
 # ------------------------------------------------------------------------------------------- labels
@@ -188,8 +189,8 @@ def test_thermal_counters_of_cores_add_up_and_a_packages_counts_once(tmp_path, m
 def test_time_stopped_by_quotas_is_read_of_either_version(
     tmp_path, monkeypatch, membership, files, seconds
 ):
-    monkeypatch.setattr(proc, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(cgroup, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(host, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(host, "CGROUPS", tmp_path / "cgroup")
     (tmp_path / "proc" / "self").mkdir(parents=True)
     (tmp_path / "proc" / "self" / "cgroup").write_text(f"{membership}\n")
     for name, text in files.items():
@@ -207,7 +208,7 @@ def test_a_busy_process_is_not_its_own_disturbance():
     own = after.own_s - before.own_s
     assert own == pytest.approx(0.5, abs=0.1)
     # Its work is among that of the cores, but for their steps.
-    assert after.busy_s - before.busy_s >= own - 0.1 * len(host_watch.usable_cores())
+    assert after.busy_s - before.busy_s >= own - 0.1 * len(host.core_numbers())
 
 
 # --------------------------------------------------------------------------------------------- card
