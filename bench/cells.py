@@ -40,10 +40,11 @@ class QualitySettings(Frozen):
     network: str
     """Name of the reference network's weights, as `distill info` lists them."""
     lpips_backbone: str
-    """``cache`` (torch's), ``download``, or the path of a file with AlexNet's feature layers."""
+    """``cache`` (torch's, else the embedded copy), ``embedded``, ``download``, or the path of a
+    file with AlexNet's feature layers."""
     max_pairs: int
     inception: str = "cache"
-    """Where FID and its like find Inception: as ``lpips_backbone``."""
+    """Where FID and its like find Inception: ``cache`` (torch's), ``download``, or a path."""
     teacher: str | None = None
     """The model whose outputs are compared with; None for the cell's own at ratio 1."""
     teacher_digest: str | None = None

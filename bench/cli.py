@@ -279,6 +279,7 @@ def _list_metrics() -> None:
             continue
         needs = ", ".join(sorted(metric.needs)) or "nothing"
         definition = metric.definition.replace("{network}", "quality.network's")
+        definition = definition.replace("{alexnet}", "AlexNet")
         better = metric.better if metric.better != "none" else ""
         table.add_row(name, better, metric.unit, metric.per, needs, Text(definition))
     console().print(table)

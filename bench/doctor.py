@@ -15,8 +15,8 @@ from bench.measure.devices import gpus
 from bench.measure.readable import readable_counters
 from bench.stylizers.cascade import native_on_cpu
 from distill.host import core_numbers, cpu_quota, killed_together, limit_threads, usable_memory
-from distill.perceptual import BACKBONE
-from distill.weights import load_named, torchvision_file
+from distill.perceptual import Lpips, cached_backbone
+from distill.weights import load_named
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,7 @@ def examine() -> Iterator[Check]:
         yield Check(ok, text)
     yield Check(native_on_cpu("bf16"), "native bf16 convolutions on this CPU")
     yield Check(native_on_cpu("fp16"), "native fp16 convolutions on this CPU")
-    backbone = torchvision_file(BACKBONE)[1]
-    hint = "" if backbone.is_file() else f": not in torch's cache ({backbone})"
-    yield Check(backbone.is_file(), f"AlexNet features for LPIPS{hint}")
+    yield _lpips()
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     yield Check(free > 1, f"{free:.0f} GB free on the disk of this folder")
 
@@ -81,6 +79,16 @@ def _shares() -> Iterator[Check]:
             "a cell that lacks memory ends alone: this container ends whole (memory.oom.group); "
             "set memory_cap below its limit",
         )
+
+
+def _lpips() -> Check:
+    if (cached := cached_backbone()) is not None:
+        return Check(True, f"AlexNet features for LPIPS, in torch's cache ({cached})")
+    try:
+        found = Lpips("embedded", "cpu")
+    except UserError as error:
+        return Check(False, f"AlexNet features for LPIPS: {error}")
+    return Check(True, f"AlexNet features for LPIPS ({found.backbone})")
 
 
 def _devices() -> Iterator[Check]:

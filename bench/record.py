@@ -186,6 +186,9 @@ class Record(BaseModel):
 
     # quality: means over the pairs
     quality_network: str | None = None
+    lpips_backbone: str | None = None
+    """Where the AlexNet of LPIPS was found: ``cache``, ``download``, a file, or ``embedded`` with
+    its number formats; null where nothing needed it, and in records of before there was one."""
     quality_pairs: int | None = None
     metrics_s: float | None = None
     """Seconds of computing the metrics, over all pairs; stylising not included."""

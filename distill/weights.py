@@ -141,13 +141,23 @@ def load_named(name: str, stage: int = 5) -> Encoder:
 
 def _read_embedded(entry: NamedWeights) -> dict[str, Tensor]:
     with as_file(files("distill") / "assets" / f"{entry.name}.safetensors") as path:
-        found = sha256(path)
-        if found != entry.digest:
-            raise UserError(
-                f"{path}: SHA-256 is {found}, not {entry.digest}: the installed file is damaged; "
-                "install the project again"
-            )
-        return read_tensors(path)[0]
+        return read_checked(path, entry.digest)
+
+
+def read_checked(path: Path, digest: str) -> dict[str, Tensor]:
+    """Tensors of a file that came with the package, as :func:`read_tensors` gives them.
+
+    Raises:
+        UserError: for a file that is missing, or whose SHA-256 is not ``digest``.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such weights file; install the project again")
+    if (found := sha256(path)) != digest:
+        raise UserError(
+            f"{path}: SHA-256 is {found}, not {digest}: the installed file is damaged; "
+            "install the project again"
+        )
+    return read_tensors(path)[0]
 
 
 def torchvision_file(weights: str) -> tuple[str, Path]:

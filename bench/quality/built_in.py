@@ -12,7 +12,7 @@ _TEACHER: frozenset[Need] = frozenset({"content", "style", "teacher"})
 
 _ALIGNED = "sides continued by reflection to multiples of 16"
 _WHICH_TEACHER = "the teacher is the same method and family at ratio 1, or quality.teacher, float32"
-_LPIPS = "LPIPS 0.1 (Zhang et al. 2018), torchvision's AlexNet with the authors' linear heads"
+_LPIPS = "LPIPS 0.1 (Zhang et al. 2018), torchvision's {alexnet} with the authors' linear heads"
 _TILED = (
     "above 4.2 MP the mean over tiles of at most 1024 px a side that do not overlap, weighted by "
     "pixels, each padded with zeros like an image of its own"

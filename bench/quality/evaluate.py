@@ -90,6 +90,11 @@ class _Metrics:
             if name in self.measures
         }
 
+    @property
+    def lpips_backbone(self) -> str | None:
+        """Where the AlexNet of LPIPS was found; None where no metric needed it."""
+        return self._conditions.lpips_backbone
+
     def is_field(self, name: str) -> bool:
         """Whether a metric's values have fields of their own in a record."""
         return is_built_in(self.metrics[name])
@@ -163,6 +168,7 @@ def evaluate_quality(stylizer: Stylizer, cell: Cell, image_dir: Path) -> dict[st
         values = _values(metrics, keys, per_pair, image_dir)
     return {
         "quality_network": settings.network,
+        "lpips_backbone": metrics.lpips_backbone,
         "quality_pairs": len(per_pair),
         "quality_teacher": teacher.model if teacher else None,
         **values,

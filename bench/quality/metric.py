@@ -35,6 +35,8 @@ Better = Literal["lower", "higher", "none"]
 Per = Literal["image", "set"]
 Need = Literal["content", "style", "teacher"]
 """What an output is compared with; ``teacher`` is the teacher's output for the same pair."""
+LPIPS = "lpips"
+"""Key of :meth:`Conditions.once` for the network of LPIPS, which several metrics share."""
 T = TypeVar("T")
 
 
@@ -59,6 +61,12 @@ class Conditions:
     def once(self, key: str, make: Callable[[], T]) -> T:
         """What ``make`` gives, made once an evaluation: for networks that metrics share."""
         return _once(self.memo, key, make)
+
+    @property
+    def lpips_backbone(self) -> str | None:
+        """Where the AlexNet of LPIPS was found, in words; None where it was not loaded."""
+        network = self.memo.get(LPIPS)
+        return None if network is None else str(network.backbone)
 
 
 @dataclass(frozen=True)
@@ -112,8 +120,8 @@ class Metric:
     needs: frozenset[Need]
     definition: str
     """What is computed, in a sentence without a full stop: of which network and layers, normalised
-    by what, from whom. ``{network}`` stands for the scenario's reference network. Resolution and
-    pairing are added to it in records."""
+    by what, from whom. ``{network}`` stands for the scenario's reference network, ``{alexnet}`` for
+    that of LPIPS. Resolution and pairing are added to it in records."""
     prepare: Callable[[Conditions], Callable[[Any], Values]]
     """Gives an :data:`ImageMeasure` or a :data:`SetMeasure`, as ``per`` says. It raises
     ``UserError`` where the metric cannot be had: its message is recorded as the reason."""
@@ -124,4 +132,14 @@ class Metric:
         if "style" in self.needs:
             where.append(f"style {conditions.style_size}")
         what = self.definition.replace("{network}", conditions.settings.network)
+        what = what.replace("{alexnet}", alexnet(conditions.lpips_backbone))
         return f"{what}; {', '.join(where)}"
+
+
+def alexnet(backbone: str | None) -> str:
+    """How a definition names the AlexNet of LPIPS: the embedded copy is not bit for bit the file.
+
+    ``backbone`` is :attr:`Conditions.lpips_backbone`.
+    """
+    embedded = backbone is not None and backbone.startswith("embedded")
+    return f"AlexNet ({backbone})" if embedded else "AlexNet"

@@ -1,7 +1,7 @@
 """LPIPS as a metric: to the content, and to the teacher's output."""
 
 from bench.errors import UserError
-from bench.quality.metric import Conditions, ImageMeasure, Pair, Values
+from bench.quality.metric import LPIPS, Conditions, ImageMeasure, Pair, Values
 from bench.quality.tiles import tiled_mean
 from distill.perceptual import LEAST_SIDE, Lpips
 
@@ -10,7 +10,7 @@ def _network(conditions: Conditions) -> Lpips:
     if min(conditions.content_size) < LEAST_SIDE:
         raise UserError(f"LPIPS needs images of at least {LEAST_SIDE} px a side")
     backbone = conditions.settings.lpips_backbone
-    return conditions.once("lpips", lambda: Lpips(backbone, conditions.device))
+    return conditions.once(LPIPS, lambda: Lpips(backbone, conditions.device))
 
 
 def lpips(conditions: Conditions) -> ImageMeasure:

@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from bench.errors import UserError
-from bench.quality.metric import Conditions, Metric, Need, PictureSet, SetMeasure, Values
+from bench.quality.metric import LPIPS, Conditions, Metric, Need, PictureSet, SetMeasure, Values
 from bench.quality.set_metrics import SET_METRICS as METRICS
 from bench.quality.set_metrics import SetMetric
 
@@ -72,7 +72,7 @@ def _content_lpips(conditions: Conditions) -> Callable[[PictureSet], float]:
     if min(conditions.content_size) < LEAST_SIDE:
         raise UserError(f"LPIPS needs images of at least {LEAST_SIDE} px a side")
     backbone = conditions.settings.lpips_backbone
-    network = conditions.once("lpips", lambda: Lpips(backbone, conditions.device))
+    network = conditions.once(LPIPS, lambda: Lpips(backbone, conditions.device))
 
     def measure(pictures: PictureSet) -> float:
         return fmean(
@@ -99,7 +99,7 @@ def _as_metric(metric: SetMetric) -> Metric:
         unit="",
         per="set",
         needs=frozenset(needs),
-        definition=metric.definition,
+        definition=metric.definition.replace("LPIPS (AlexNet)", "LPIPS ({alexnet})"),
         prepare=lambda conditions: _prepare(metric, conditions),
     )
 

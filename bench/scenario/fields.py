@@ -20,6 +20,8 @@ from bench.cells import Execution, Precision
 from bench.quality.catalogue import metric_names
 from bench.scenario.formats import format_bytes, format_fraction, format_seconds
 from bench.scenario.values import (
+    ALEXNETS,
+    BACKBONES,
     Value,
     read_alpha,
     read_backbone,
@@ -123,7 +125,12 @@ NetworkField = Annotated[
 BackboneField = Annotated[
     str,
     PlainValidator(lambda value, info: read_backbone(value, folder_of(info))),
-    WithJsonSchema({"type": "string", "minLength": 1, "examples": ["cache", "download"]}),
+    WithJsonSchema({"type": "string", "minLength": 1, "examples": list(BACKBONES)}),
+]
+AlexNetField = Annotated[
+    str,
+    PlainValidator(lambda value, info: read_backbone(value, folder_of(info), words=ALEXNETS)),
+    WithJsonSchema({"type": "string", "minLength": 1, "examples": list(ALEXNETS)}),
 ]
 SizeField = Annotated[Size, PlainValidator(read_size), PlainSerializer(str), WithJsonSchema(_SIZE)]
 SecondsField = Annotated[

@@ -17,6 +17,7 @@ from bench.cells import Cell, Frozen, MeasureSettings, QualitySettings
 from bench.quality.catalogue import default_teacher, may_need_teacher
 from bench.scenario.exclusion import Exclusion, Point, unused
 from bench.scenario.fields import (
+    AlexNetField,
     AlphasField,
     BackboneField,
     CapsField,
@@ -100,10 +101,10 @@ class Quality(Frozen):
     network: NetworkField = key(
         "vgg16-normalised", "Weights of the network whose features the losses compare."
     )
-    lpips_backbone: BackboneField = key(
+    lpips_backbone: AlexNetField = key(
         "cache",
-        "Where LPIPS finds AlexNet: cache (PyTorch's folder of downloads), download (fetched if "
-        "it is not cached), or the path of a file.",
+        "Where LPIPS finds AlexNet: cache (PyTorch's folder of downloads, else the embedded copy), "
+        "embedded, download (fetched if it is not cached), or the path of a file.",
     )
     inception: BackboneField = key(
         "cache",

@@ -18,6 +18,10 @@ from distill.suggest import did_you_mean, nearest, shown
 Value = TypeVar("Value", bound=Hashable)
 Reader = Callable[[object], Value]
 
+BACKBONES = ("cache", "download")
+"""Where the weights of a metric's network may be found, besides a file of one's own."""
+ALEXNETS = ("cache", "embedded", "download")
+"""Likewise those of LPIPS."""
 _LONGEST = 40
 """Characters that a number with a unit may take; also keeps every float finite."""
 _MIN_SECONDS, _MAX_SECONDS = 1e-3, 720 * 3600.0
@@ -238,17 +242,18 @@ def read_model(value: object, folder: Path) -> str:
     return str(spec._replace(weights=str(found)))
 
 
-def read_backbone(value: object, folder: Path) -> str:
-    """``cache``, ``download`` or the path of a file that exists."""
-    words = ("cache", "download")
+def read_backbone(value: object, folder: Path, *, words: tuple[str, ...] = BACKBONES) -> str:
+    """One of the words, or the path of a file that exists."""
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"cache, download or the path of a file is needed; got {shown(value)}")
+        allowed = ", ".join(words)
+        raise ValueError(f"{allowed} or the path of a file is needed; got {shown(value)}")
     if value in words:
         return value
     found = find_path(value, folder)
     if found is None or not found.is_file():
         hint = did_you_mean(value, words) or _near_path(value, folder)
-        raise ValueError(f"{shown(value)} is neither cache nor download nor an existing file{hint}")
+        neither = " nor ".join(words)
+        raise ValueError(f"{shown(value)} is neither {neither} nor an existing file{hint}")
     return str(found)
 
 

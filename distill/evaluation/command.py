@@ -46,7 +46,8 @@ def evaluate(
     lpips_backbone: Annotated[
         str,
         typer.Option(
-            help="AlexNet for LPIPS: cache (PyTorch's folder of downloads), download, or a file."
+            help="AlexNet for LPIPS: cache (PyTorch's folder of downloads, else the embedded "
+            "copy), embedded, download, or a file."
         ),
     ] = "cache",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

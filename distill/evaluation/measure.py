@@ -50,7 +50,7 @@ class Settings:
     network: str = "vgg16-normalised"
     """Registered weights on which the losses are computed."""
     lpips_backbone: str = "cache"
-    """``cache``, ``download`` or a file; see :class:`distill.perceptual.Lpips`."""
+    """``cache``, ``embedded``, ``download`` or a file; see :class:`distill.perceptual.Lpips`."""
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -75,6 +75,8 @@ class Evaluation:
     """One for each model and pair; ``problem`` says why one has no values."""
     enlarged: int = 0
     """Images that were smaller than the size."""
+    lpips_backbone: str = ""
+    """Where its AlexNet was found (:attr:`distill.perceptual.Lpips.backbone`)."""
     lpips_absent: str = ""
     """Why there is no LPIPS; empty if there is."""
 
@@ -139,6 +141,7 @@ def _measure(
     size = found.settings.size
     losses = ReferenceLosses(found.settings.network, found.settings.device)
     lpips = _lpips(found)
+    found.lpips_backbone = "" if lpips is None else lpips.backbone
     rebuilt: dict[tuple[str, int], Row] = {}
     small: set[str] = set()
 

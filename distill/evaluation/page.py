@@ -184,6 +184,8 @@ def _unequal(students: Sequence[Candidate]) -> list[str]:
 
 def _definitions(found: Evaluation) -> str:
     size, network = found.settings.size, found.settings.network
+    copy = found.lpips_backbone.startswith("embedded")
+    alexnet = f"AlexNet ({found.lpips_backbone})" if copy else "AlexNet"
     return f"""\
 - Images: resized (Lanczos) so that the shorter side is {size} px, cropped at the centre; RGB in \
 0..1.
@@ -199,8 +201,8 @@ of {size}x{size} px, in 10^9; encoding the style is not included.
 - Style loss: mean squared difference of the Gram matrices (normalised by C*H*W) of output and \
 style, summed over relu1_1 to relu5_1, on {network}.
 - Loss / teacher's: mean over the pairs, divided by the teacher's mean over the same pairs.
-- LPIPS to teacher: version 0.1, AlexNet, between a model's output and its teacher's on the same \
-pair; 0 is the same picture.
+- LPIPS to teacher: version 0.1, {alexnet}, between a model's output and its teacher's on the \
+same pair; 0 is the same picture.
 - Intervals: 95 % percentile bootstrap, resampling pairs (of model and teacher together); they say \
 nothing about other seeds, other photographs' domains or other styles."""
 

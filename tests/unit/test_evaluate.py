@@ -308,12 +308,19 @@ def test_without_a_teacher_what_needs_none_is_there(models, images):
     assert "no trained adain-vgg16-1x among the models" in row["absent"]
 
 
-def test_without_lpips_the_rest_is_there(models, images):
+def test_without_lpips_the_rest_is_there(models, images, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise UserError("AlexNet's file is damaged")
+
+    monkeypatch.setattr("distill.evaluation.measure.Lpips", refuse)
     row = model_table(run([models["a"]], images, teachers=[str(models["c"])], pairs=2)).iloc[1]
     assert pd.isna(row["lpips_teacher"])
-    assert "no LPIPS: LPIPS needs AlexNet's features" in row["absent"]
+    assert "no LPIPS: AlexNet's file is damaged" in row["absent"]
     assert row["content_loss_ratio"] > 0
     assert row["psnr_teacher"] > 0
+
+
+def test_a_backbone_asked_for_by_name_must_be_there(models, images):
     with pytest.raises(UserError, match=r"none\.pth: there is no such weights file"):
         run([models["a"]], images, teachers=[str(models["c"])], lpips_backbone="none.pth")
 
@@ -436,7 +443,7 @@ def test_the_command_writes_tables_and_a_page(models, images, tmp_path, capsys):
         "smaller than 72 px, and so were enlarged: 7.",
         "adain-vgg16-64x: unequal training steps: collaborative 200, scratch 100.",
         "These photographs are what adain-vgg16-16x:seen was trained on: not held out.",
-        "no LPIPS: LPIPS needs",
+        "LPIPS to teacher: version 0.1, AlexNet (embedded, float16 and int8), between",
     ):
         assert words in page
     assert "nan" not in page

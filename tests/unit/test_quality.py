@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from bench.cells import Cell, MeasureSettings, QualitySettings
 from bench.errors import UserError
@@ -25,9 +27,11 @@ from bench.record import Record
 from bench.run.draft import draft_fields
 from bench.stylizers import load_stylizer
 from bench.units import Size
+from distill import perceptual
 from distill.pairs import image_pairs
 from distill.perceptual import Lpips
 from distill.reference_losses import STYLE_LAYERS, ReferenceLosses, gram
+from distill.weights import sha256
 
 # ------------------------------------------------------------------------------------------ losses
 
@@ -127,13 +131,14 @@ def random_backbone(tmp_path) -> Path:
     return tmp_path / "alexnet.safetensors"
 
 
+@pytest.mark.parametrize("embedded", [False, True])
 @pytest.mark.parametrize(("other", "published"), [("ex_p0", 0.7219), ("ex_p1", 0.1376)])
-def test_lpips_of_the_published_pair(shared, backbone, other, published):
+def test_lpips_of_the_published_pair(shared, backbone, other, published, embedded):
     reference, image = (
         load_tensor(str(shared / f"images/lpips/{name}.png"), None, role="content")
         for name in ("ex_ref", other)
     )
-    lpips = Lpips(str(backbone), "cpu")
+    lpips = Lpips("embedded" if embedded else str(backbone), "cpu")
     assert lpips(reference, image) == pytest.approx(published, abs=1e-3)
     assert lpips(image, reference) == pytest.approx(published, abs=1e-3)
     assert lpips(image, image) == 0
@@ -156,13 +161,57 @@ def empty_cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "hub/checkpoints"
 
 
-def test_lpips_without_a_backbone_says_how_to_get_one(empty_cache):
-    with pytest.raises(UserError) as caught:
-        Lpips("cache", "cpu")
-    (problem,) = caught.value.problems
-    assert "alexnet-owt-7be5be79.pth" in problem
-    assert "quality.lpips_backbone" in problem
-    assert "'download'" in problem
+def _coarse(image: Tensor) -> Tensor:
+    """The image in blocks of 4x4 pixels."""
+    return F.avg_pool2d(image, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "original"),
+    [
+        (lambda _: load_tensor("builtin:coffee", Size(256, 256), role="content"), 0.69739),
+        (lambda image: image.flip(3), 0.51839),
+        (lambda image: 0.5 * image, 0.08700),
+        (_coarse, 0.53625),
+    ],
+    ids=["another", "mirrored", "darker", "coarse"],
+)
+def test_an_empty_cache_gives_the_embedded_backbone_near_the_original(
+    empty_cache, change, original
+):
+    """Values of torchvision's own file in float32 stand beside those of the embedded copy."""
+    lpips = Lpips("cache", "cpu")
+    assert lpips.backbone == "embedded, float16 and int8"
+    image = load_tensor("builtin:chelsea", Size(256, 256), role="content")
+    assert lpips(image, change(image)) == pytest.approx(original, abs=1e-3)
+    assert lpips(image, image) == 0
+
+
+def test_a_damaged_embedded_backbone_is_refused(monkeypatch):
+    monkeypatch.setattr("distill.perceptual.EMBEDDED_SHA256", "0" * 64)
+    with pytest.raises(UserError, match="damaged; install the project again"):
+        Lpips("embedded", "cpu")
+
+
+def test_a_cache_nobody_may_look_into_is_none(monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    assert perceptual.cached_backbone() is None
+
+
+def test_the_cache_comes_before_the_embedded_copy(empty_cache, random_backbone):
+    found = load_file(random_backbone)
+    empty_cache.mkdir(parents=True)
+    whole = empty_cache / "file.pth"
+    torch.save(found, whole)
+    # torch's files bear the first digits of their own checksum.
+    target = whole.rename(empty_cache / f"alexnet-owt-{sha256(whole)[:8]}.pth")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(perceptual, "torchvision_file", lambda _: ("", target))
+        patch.setattr("distill.weights.torchvision_file", lambda _: ("", target))
+        assert Lpips("cache", "cpu").backbone == "cache"
 
 
 def test_lpips_refuses_a_damaged_cache(empty_cache):
@@ -315,7 +364,26 @@ def test_the_pictures_are_what_the_model_made(tmp_path):
     assert "style_loss" not in fields
 
 
+@pytest.mark.parametrize("metrics", [("lpips",), ("art_fd_vgg",)])
+def test_a_record_says_which_backbone(tmp_path, empty_cache, metrics):
+    cell = quality_cell(metrics=metrics, max_pairs=2)
+    fields = evaluate_quality(load_stylizer("adain-vgg16-64x"), cell, tmp_path / "images")
+    assert fields["lpips_backbone"] == "embedded, float16 and int8"
+    assert "AlexNet (embedded, float16 and int8)" in fields["quality_definitions"][metrics[0]]
+
+
+def test_a_definition_of_another_backbone_is_as_it_always_was(tmp_path, random_backbone):
+    cell = quality_cell(lpips_backbone=str(random_backbone), metrics=("lpips",))
+    fields = evaluate_quality(load_stylizer("adain-vgg16-64x"), cell, tmp_path / "images")
+    assert fields["lpips_backbone"] == str(random_backbone)
+    assert fields["quality_definitions"]["lpips"].startswith(
+        "LPIPS 0.1 (Zhang et al. 2018), torchvision's AlexNet with the authors' linear heads; "
+    )
+
+
 def test_a_metric_that_cannot_be_computed_is_absent_with_its_reason(tmp_path, empty_cache):
+    empty_cache.mkdir(parents=True)
+    (empty_cache / "alexnet-owt-7be5be79.pth").write_bytes(b"damaged")
     fields = evaluate_quality(load_stylizer("adain-vgg16-64x"), quality_cell(), tmp_path / "images")
     assert "lpips" not in fields
     assert all("lpips" not in pair for pair in fields["per_pair"])

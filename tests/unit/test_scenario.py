@@ -124,6 +124,8 @@ MALFORMED: list[tuple[str, str, int, str]] = [
     ("quality: {inception: chache}", "quality.inception", 4, "did you mean 'cache'?"),
     ("quality: {lpips_backbone: cahce}", "quality.lpips_backbone", 4, "did you mean 'cache'?"),
     ("quality: {lpips_backbone: .}", "quality.lpips_backbone", 4, "nor an existing file"),
+    ("quality: {lpips_backbone: embeded}", "quality.lpips_backbone", 4, "did you mean 'embedded'"),
+    ("quality: {inception: embedded}", "quality.inception", 4, "neither cache nor download nor"),
     # lists
     ("execution: []", "execution", 4, "empty list"),
     ("memory_cap: []", "memory_cap", 4, "empty list"),
