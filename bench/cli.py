@@ -119,9 +119,10 @@ def run(
 
     from bench.record import FAILED
     from bench.run.runner import run_scenario
-    from bench.searches import check_searchable
 
     if search and loaded is not None:
+        from bench.searches import check_searchable
+
         check_searchable(loaded)
 
     folder = run_scenario(

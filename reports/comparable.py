@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.measure.environment import environment_differences
+from bench.measure.environment_differences import environment_differences
 from reports.reading import read_results
 from reports.results import RunRecord
 from reports.text import image_name, listing, one_line

@@ -25,7 +25,7 @@ from bench.compare.result import (
 from bench.compare.side import Side, SideCell
 from bench.compare.status import compare_status, only_in_base, only_in_new
 from bench.errors import UserError
-from bench.measure.environment import environment_differences
+from bench.measure.environment_differences import environment_differences
 from bench.measure.heap import peak_repeats
 from distill.suggest import one_line
 

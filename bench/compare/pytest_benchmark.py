@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from bench.compare.metrics import COMPARED
 from bench.compare.side import Key, Process, Side, SideCell, number
 from bench.errors import UserError
-from bench.measure.environment import environment_differences
+from bench.measure.environment_differences import environment_differences
 from distill.suggest import one_line
 
 OWN = "ultrastyle_bench"

@@ -1,65 +1,100 @@
-"""What a run knows of its cells beforehand: predictions, made when they are asked for."""
+"""What a run knows of its cells beforehand: predictions, as plain numbers.
 
-from collections.abc import Iterable
-from typing import Any
+They are made where PyTorch is loaded (:func:`foresee`) and used where it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from bench.cells import Cell
-from bench.prediction.calibration import Calibration
-from bench.prediction.predict import TIME_FACTOR, Prediction, Predictor
 from bench.run.schedule import Estimate
+
+if TYPE_CHECKING:
+    from bench.prediction.calibration import Calibration
+    from bench.prediction.predict import Prediction
 
 BASIS = "predicted from the device's calibration, not measured"
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """What is predicted of one cell; None where that is not known."""
+
+    peak_mb: float | None
+    seconds: float | None
+    """Of one pass."""
+    first_seconds: float | None
+    fits: bool
+    """Whether it is not predicted to outgrow its cap for certain."""
+    hopeless: str | None
+    """Why it is not worth starting; None for one that is."""
+
+
+@dataclass(frozen=True)
 class Foresight:
-    """Predictions of a run's cells.
+    """Predictions of a run's cells."""
 
-    Args:
-        calibration: of their device; None for no times.
-        skip: whether hopeless cells are to be left out.
-    """
-
-    def __init__(self, calibration: Calibration | None, *, skip: bool) -> None:
-        self._calibrated = calibration is not None
-        self._skip = skip
-        self._predictor = Predictor(calibration)
-        self._known: dict[str, Prediction] = {}
-
-    def of(self, cell: Cell) -> Prediction:
-        """What is predicted of a cell."""
-        if cell.id not in self._known:
-            self._known[cell.id] = self._predictor.predict(cell)
-        return self._known[cell.id]
+    calibrated: bool
+    """Whether there are times."""
+    skip: bool
+    """Whether hopeless cells are to be left out."""
+    forecasts: Mapping[str, Forecast] = field(default_factory=dict)
+    """By the cell's id."""
 
     def seconds(self, cells: Iterable[Cell]) -> dict[str, float | None] | None:
         """Predicted seconds of one pass of each cell, by id; None without a calibration."""
-        return {cell.id: self.of(cell).seconds for cell in cells} if self._calibrated else None
+        return {c.id: self.forecasts[c.id].seconds for c in cells} if self.calibrated else None
 
     def fields(self, cell: Cell) -> dict[str, Any]:
         """The record fields that stand beside a measurement; of a performance cell alone."""
         if cell.kind != "performance":
             return {}
-        prediction = self.of(cell)
+        forecast = self.forecasts[cell.id]
         return {
-            "predicted_peak_mb": prediction.peak_mb,
-            "predicted_latency_ms": _milliseconds(prediction.seconds),
-            "predicted_first_call_ms": _milliseconds(prediction.first_seconds),
+            "predicted_peak_mb": forecast.peak_mb,
+            "predicted_latency_ms": _milliseconds(forecast.seconds),
+            "predicted_first_call_ms": _milliseconds(forecast.first_seconds),
         }
 
     def prior(self, cell: Cell) -> Estimate | None:
         """The predicted time of a pass, for where nothing like it was measured."""
-        if not self._calibrated:
-            return None
-        seconds = self.of(cell).seconds
+        seconds = self.forecasts[cell.id].seconds if self.calibrated else None
         return None if seconds is None else Estimate(seconds, BASIS, measured=False)
 
     def fits(self, cell: Cell) -> bool:
         """Whether a cell is not predicted to outgrow its cap for certain."""
-        return self.of(cell).verdict != "will not fit"
+        return self.forecasts[cell.id].fits
 
     def hopeless(self, cell: Cell) -> str | None:
         """Why a cell is not worth starting; None for one that is, or if none is to be left out."""
-        return hopeless(cell, self.of(cell)) if self._skip else None
+        return self.forecasts[cell.id].hopeless if self.skip else None
+
+
+def foresee(cells: Iterable[Cell], calibration: Calibration | None, *, skip: bool) -> Foresight:
+    """Predict a run's cells.
+
+    Args:
+        cells: of one device.
+        calibration: of that; None for no times.
+        skip: whether hopeless cells are to be left out.
+    """
+    from bench.prediction.predict import Predictor
+
+    predictor = Predictor(calibration)
+    forecasts = {}
+    for cell in cells:
+        prediction = predictor.predict(cell)
+        forecasts[cell.id] = Forecast(
+            peak_mb=prediction.peak_mb,
+            seconds=prediction.seconds,
+            first_seconds=prediction.first_seconds,
+            fits=prediction.verdict != "will not fit",
+            hopeless=hopeless(cell, prediction),
+        )
+    return Foresight(calibration is not None, skip, forecasts)
 
 
 def _milliseconds(seconds: float | None) -> float | None:
@@ -68,6 +103,8 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 def hopeless(cell: Cell, prediction: Prediction) -> str | None:
     """Why a cell will not be measured whatever is tried, by its prediction; None if it may be."""
+    from bench.prediction.predict import TIME_FACTOR
+
     if prediction.verdict == "will not fit":
         return prediction.reason
     limit_s = cell.measure.cell_time_limit_s

@@ -6,15 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.cells import Cell
 from bench.errors import UserError
-from bench.measure.code_version import code_version
-from bench.measure.devices import resolve_device
-from bench.measure.environment import collect_environment, environment_differences
-from bench.prediction.calibration import load_calibration
+from bench.measure.environment_differences import environment_differences
 from bench.record import Record
+from bench.run.apart import apart
 from bench.run.draft import random_weights_reason, unmeasured
 from bench.run.executor import WORKER, run_cell
 from bench.run.foresight import Foresight
@@ -32,10 +30,9 @@ from bench.run.schedule import (
 )
 from bench.run.store import RunFolder
 from bench.scenario import Scenario, load_scenario
-from bench.stylizers import model_facts
 
-Facts = Mapping[str, Any]
-"""Record fields that are known of a cell's model before it is loaded."""
+if TYPE_CHECKING:
+    from bench.run.preparation import Facts, Preparation
 
 
 def run_scenario(
@@ -83,31 +80,28 @@ def run_scenario(
             scenario = _scenario_of(folder, scenario)
         if scenario is None:
             raise UserError("neither a scenario nor a run folder to resume was given")
-        device = resolve_device(device or scenario.device)
-        environment = collect_environment(device)
-        if folder is not None and not allow_mixed:
-            _refuse_other_environment(folder, environment)
         if folder is not None and processes is not None:
             scenario = _with_processes(folder, scenario, processes)
-        cells = scenario.cells(
-            device,
-            weights_digest=partial(_weights_digest, seed=scenario.seed),
-            code_version=code_version(),
+        ready = apart(
+            partial(_prepare, scenario, device or scenario.device), what="preparing the run"
         )
-        facts = {cell.id: _facts(cell) for cell in cells}
-        if folder is None:
-            folder = stack.enter_context(RunFolder.create(out, scenario, environment))
-        foresight = Foresight(load_calibration(cells[0], environment), skip=scenario.skip_predicted)
-        gmacs = {key: value["gmacs"] for key, value in facts.items()}
+        if folder is not None:
+            if not allow_mixed:
+                _refuse_other_environment(folder, ready.environment)
+            if processes is not None:
+                folder.write_scenario(scenario)
+        else:
+            folder = stack.enter_context(RunFolder.create(out, scenario, ready.environment))
+        gmacs = {key: value["gmacs"] for key, value in ready.facts.items()}
         with interruptible():
             _run(
                 folder,
-                by_work(cells, gmacs, foresight.seconds(cells)),
-                facts,
-                foresight,
+                by_work(ready.cells, gmacs, ready.foresight.seconds(ready.cells)),
+                ready.facts,
+                ready.foresight,
                 processes=scenario.measure.processes,
                 run_time_limit_s=scenario.run_time_limit,
-                device=device,
+                device=ready.device,
                 retry_failed=retry_failed,
                 quiet=quiet,
                 worker=worker,
@@ -118,7 +112,7 @@ def run_scenario(
 def _run(
     folder: RunFolder,
     cells: Sequence[Cell],
-    facts: Mapping[str, Facts],
+    facts: Mapping[str, "Facts"],
     foresight: Foresight,
     *,
     processes: int,
@@ -177,7 +171,7 @@ def _measure_all(
     folder: RunFolder,
     tasks: Sequence[Task],
     records: list[Record],
-    facts: Mapping[str, Facts],
+    facts: Mapping[str, "Facts"],
     foresight: Foresight,
     progress: Progress,
     *,
@@ -258,20 +252,10 @@ def _within(cell: Cell, budget_s: float) -> Cell:
     return cell.model_copy(update={"measure": measure})
 
 
-def _weights_digest(model: str, *, seed: int) -> str:
-    return model_facts(model, 1, 1, seed=seed).weights_digest
+def _prepare(scenario: Scenario, device: str) -> "Preparation":
+    from bench.run.preparation import prepare  # with PyTorch, which this process does without
 
-
-def _facts(cell: Cell) -> Facts:
-    facts = model_facts(cell.model, cell.width, cell.height, seed=cell.seed)
-    gmacs = facts.macs / 1e9
-    return {
-        "gmacs": gmacs,
-        "gflops": 2 * gmacs,
-        "parameters": facts.parameters,
-        "weights": facts.weights,
-        "weights_digest": facts.weights_digest,
-    }
+    return prepare(scenario, device)
 
 
 def _scenario_of(folder: RunFolder, given: Scenario | None) -> Scenario:
@@ -294,16 +278,14 @@ def _scenario_of(folder: RunFolder, given: Scenario | None) -> Scenario:
 
 
 def _with_processes(folder: RunFolder, scenario: Scenario, processes: int) -> Scenario:
-    """The folder's scenario with more processes, written to the folder too."""
+    """The folder's scenario with more processes."""
     before = scenario.measure.processes
     if processes < before:
         raise UserError(
             f"{folder.path}: measures each cell in {before} processes; {processes} are fewer, and "
             "a run keeps what it has"
         )
-    scenario = _measured_in(scenario, processes)
-    folder.write_scenario(scenario)
-    return scenario
+    return _measured_in(scenario, processes)
 
 
 def _measured_in(scenario: Scenario, processes: int) -> Scenario:

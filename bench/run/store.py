@@ -17,14 +17,11 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, Self
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from bench.errors import EnvironmentUnfitError, UserError
 from bench.quality.catalogue import TEACHER
 from bench.record import Record
-from bench.run.frame import frame_of, parquet_of
 from bench.run.records import (
     CELLS,
     IMAGES,
@@ -34,6 +31,9 @@ from bench.run.records import (
     write_record,
 )
 from distill.files import UNFINISHED
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCENARIO = "scenario.yaml"
 ENVIRONMENT = "environment.json"
@@ -56,12 +56,14 @@ class ScenarioLike(Protocol):
         """The scenario with every default and override written out."""
 
 
-def load_frame(run_dir: Path, *, report: Callable[[str], object] = _log.warning) -> pd.DataFrame:
+def load_frame(run_dir: Path, *, report: Callable[[str], object] = _log.warning) -> "pd.DataFrame":
     """The records of a run folder as a table; see :func:`~bench.run.frame.frame_of`.
 
     Takes no lock, so a run that is going on can be looked at. Raises ``UserError`` if ``run_dir``
     is not a run folder.
     """
+    from bench.run.frame import frame_of  # with pandas, which the parent of workers does without
+
     check_run_folder(run_dir)
     return frame_of(read_records(run_dir, report=report))
 
@@ -178,12 +180,14 @@ class RunFolder:
         """See :func:`write_record`."""
         write_record(self.path, record)
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """See :func:`load_frame`."""
         return load_frame(self.path)
 
     def write_parquet(self) -> Path:
         """Export all records to ``records.parquet``, atomically; see :func:`parquet_of`."""
+        from bench.run.frame import parquet_of
+
         path = self.path / PARQUET
         write_file(path, parquet_of(self.records()))
         return path

@@ -20,7 +20,7 @@ from bench.errors import UserError
 from bench.measure.devices import resolve_device
 from bench.measure.environment import collect_environment
 from bench.record import Record
-from bench.run import runner
+from bench.run import preparation
 from bench.run.runner import run_scenario
 from bench.run.store import RunFolder, load_frame
 from bench.scenario import Scenario, load_scenario
@@ -276,7 +276,7 @@ def test_another_environment_is_refused_unless_allowed(tmp_path, monkeypatch):
     done = run(scenario_of(tmp_path, [64, 128]), tmp_path / "runs")
     next((done.path / "cells").iterdir()).unlink()
     other = collect_environment("cpu") | {"cpu": "Imagined 9000"}
-    monkeypatch.setattr(runner, "collect_environment", lambda _: other)
+    monkeypatch.setattr(preparation, "collect_environment", lambda _: other)
     with pytest.raises(UserError, match=r"another environment: .*Imagined 9000"):
         run(None, tmp_path, resume=done.path)
     assert len(outcome(done.path)) == 1

@@ -13,7 +13,8 @@ from bench.measure.card_memory import used_before_cuda
 from bench.measure.code_version import code_version
 from bench.measure.cuda_driver import ask_driver
 from bench.measure.devices import gpus, resolve_device
-from bench.measure.environment import collect_environment, environment_differences
+from bench.measure.environment import collect_environment
+from bench.measure.environment_differences import environment_differences
 from tests.unit.nvml_data import ERRORS
 
 

@@ -19,7 +19,7 @@ from bench.measure.memory import meter_for
 from bench.plan import plan_scenario, scenario_cells
 from bench.prediction import calibration
 from bench.prediction.calibration import Calibration, CalibrationFile
-from bench.run import runner
+from bench.run import preparation
 from bench.run.runner import run_scenario
 from bench.run.store import load_frame
 from bench.scenario import load_scenario
@@ -285,7 +285,7 @@ def test_with_a_calibration_the_quick_come_first_and_the_far_too_slow_are_skippe
     tmp_path, monkeypatch
 ):
     # A second for 10^9 multiply-accumulates.
-    monkeypatch.setattr(runner, "load_calibration", lambda *_: rates(1.0))
+    monkeypatch.setattr(preparation, "load_calibration", lambda *_: rates(1.0))
     keys = {"models": ["adain-vgg19-64x", "adain-vgg19-16x"], "memory_cap": None}
     sizes = {"resolutions": ["2400x1600", "512x512"], "measure": {"cell_time_limit": "10s"}}
     made = run_scenario(
