@@ -1,6 +1,6 @@
-"""What a run knows of its cells beforehand: predictions, as plain numbers.
+"""What a run knows beforehand, of its cells and of the machine, as plain values.
 
-They are made where PyTorch is loaded (:func:`foresee`) and used where it is not.
+They are found out where PyTorch is loaded (:mod:`bench.run.preparation`) and used where it is not.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from bench.prediction.calibration import Calibration
     from bench.prediction.predict import Prediction
 
+Facts = Mapping[str, Any]
+"""Record fields that are known of a cell's model before it is loaded."""
 BASIS = "predicted from the device's calibration, not measured"
 
 
@@ -71,6 +73,19 @@ class Foresight:
     def hopeless(self, cell: Cell) -> str | None:
         """Why a cell is not worth starting; None for one that is, or if none is to be left out."""
         return self.forecasts[cell.id].hopeless if self.skip else None
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is known of a run before its first cell."""
+
+    device: str
+    """``cpu`` or ``cuda:N``."""
+    environment: dict[str, Any]
+    cells: list[Cell]
+    facts: dict[str, Facts]
+    """By the cell's id."""
+    foresight: Foresight
 
 
 def foresee(cells: Iterable[Cell], calibration: Calibration | None, *, skip: bool) -> Foresight:

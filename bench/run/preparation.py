@@ -1,37 +1,18 @@
-"""What is known of a run before its first cell: device, environment, cells, predictions.
+"""Finding out what is known of a run before its first cell; all of it needs PyTorch.
 
-All of it needs PyTorch; see :func:`bench.run.apart.apart`.
+See :func:`bench.run.apart.apart`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from bench.cells import Cell
 from bench.measure.code_version import code_version
 from bench.measure.devices import resolve_device
 from bench.measure.environment import collect_environment
 from bench.prediction.calibration import load_calibration
-from bench.run.foresight import Foresight, foresee
+from bench.run.foresight import Facts, Preparation, foresee
 from bench.scenario import Scenario
 from bench.stylizers import model_facts
-
-Facts = Mapping[str, Any]
-"""Record fields that are known of a cell's model before it is loaded."""
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """Values without PyTorch's, so that another process can take them."""
-
-    device: str
-    """``cpu`` or ``cuda:N``."""
-    environment: dict[str, Any]
-    cells: list[Cell]
-    facts: dict[str, Facts]
-    """By the cell's id."""
-    foresight: Foresight
 
 
 def prepare(scenario: Scenario, device: str) -> Preparation:

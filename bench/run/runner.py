@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.cells import Cell
 from bench.errors import UserError
@@ -15,7 +15,7 @@ from bench.record import Record
 from bench.run.apart import apart
 from bench.run.draft import random_weights_reason, unmeasured
 from bench.run.executor import WORKER, run_cell
-from bench.run.foresight import Foresight
+from bench.run.foresight import Facts, Foresight, Preparation
 from bench.run.interrupts import interruptible
 from bench.run.progress import Progress, duration_text, progress_for, summary
 from bench.run.rounds import Task, ended, rounds, unfinished
@@ -30,9 +30,6 @@ from bench.run.schedule import (
 )
 from bench.run.store import RunFolder
 from bench.scenario import Scenario, load_scenario
-
-if TYPE_CHECKING:
-    from bench.run.preparation import Facts, Preparation
 
 
 def run_scenario(
@@ -112,7 +109,7 @@ def run_scenario(
 def _run(
     folder: RunFolder,
     cells: Sequence[Cell],
-    facts: Mapping[str, "Facts"],
+    facts: Mapping[str, Facts],
     foresight: Foresight,
     *,
     processes: int,
@@ -171,7 +168,7 @@ def _measure_all(
     folder: RunFolder,
     tasks: Sequence[Task],
     records: list[Record],
-    facts: Mapping[str, "Facts"],
+    facts: Mapping[str, Facts],
     foresight: Foresight,
     progress: Progress,
     *,
@@ -252,7 +249,7 @@ def _within(cell: Cell, budget_s: float) -> Cell:
     return cell.model_copy(update={"measure": measure})
 
 
-def _prepare(scenario: Scenario, device: str) -> "Preparation":
+def _prepare(scenario: Scenario, device: str) -> Preparation:
     from bench.run.preparation import prepare  # with PyTorch, which this process does without
 
     return prepare(scenario, device)
