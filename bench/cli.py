@@ -207,6 +207,13 @@ def stylize(
         int | None,
         typer.Option(help="Bits a channel, 8 or 16; without it, the content's if OUT can hold it."),
     ] = None,
+    keep_metadata: Annotated[
+        bool,
+        typer.Option(
+            "--keep-metadata",
+            help="Write the content's EXIF (with its time and place) and resolution into OUT.",
+        ),
+    ] = False,
     scratch: Annotated[
         Path | None, typer.Option(help="Folder for scratch files instead of the system's.")
     ] = None,
@@ -228,6 +235,7 @@ def stylize(
         execution=execution,
         memory=memory,
         depth=depth,
+        keep_metadata=keep_metadata,
         scratch=scratch,
         quiet=quiet,
     )

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from bench.image_specs import Role, image_source
-from bench.images import Pixels, cover, read_image
+from bench.images import AnyPixels, Pixels, cover, read_pixels
 from bench.scenes import STRIP, Scene
 from bench.units import Size
 
@@ -25,14 +25,14 @@ def load_tensor(
 ) -> torch.Tensor:
     """The image as a contiguous tensor ``1x3xHxW``, RGB in 0..1, at exactly that size.
 
-    A file or photograph is covered to the size (see ``bench.images.cover``), or left as it is
-    without one. ``builtin`` as a content is a photograph as long as it need not be enlarged; beyond
-    that, and as a style, it is a scene generated at that size, of which never more is held than the
-    tensor and a strip. Raises ``UserError`` as ``bench.images.read_image`` does.
+    A file or photograph, of 8 or 16 bits, is covered to the size (see ``bench.images.cover``), or
+    left as it is without one. ``builtin`` as a content is a photograph as long as it need not be
+    enlarged; beyond that, and as a style, it is a scene generated at that size, of which never more
+    is held than the tensor and a strip. Raises ``UserError`` as ``bench.images.read_pixels`` does.
     """
     source = image_source(spec, size, role)
     if isinstance(source, Path):
-        pixels = read_image(source)
+        pixels = read_pixels(source)
         if size is not None:
             pixels = cover(pixels, size)
         actual = Size(pixels.shape[1], pixels.shape[0])
@@ -44,7 +44,7 @@ def load_tensor(
 
 def _filled(
     size: Size,
-    rows: Callable[[int, int], Pixels],
+    rows: Callable[[int, int], AnyPixels],
     device: str | torch.device,
     dtype: torch.dtype,
 ) -> torch.Tensor:
@@ -53,7 +53,8 @@ def _filled(
     for top in range(0, size.height, step):
         bottom = min(top + step, size.height)
         planes = np.ascontiguousarray(rows(top, bottom).transpose(2, 0, 1))
-        out[0, :, top:bottom] = torch.from_numpy(planes).to(device).to(torch.float32).div_(255)
+        most = np.iinfo(planes.dtype).max
+        out[0, :, top:bottom] = torch.from_numpy(planes).to(device).to(torch.float32).div_(most)
     return out
 
 

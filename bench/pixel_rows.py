@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.execution.spool import check_scratch
-
-AnyPixels = npt.NDArray[np.unsignedinteger[Any]]
-"""uint8 or uint16 (H, W, 3): RGB in 0..255 or 0..65535."""
+from distill.images.reader import AnyPixels
 
 IN_MEMORY = 32 * 10**6
 """Bytes of a turned image beyond which it goes to a file."""

@@ -18,7 +18,7 @@ from bench.execution.rows import TensorSink, TensorSource, padded_bands, padded_
 from bench.execution.strip_plan import FIXED, StripPlan, largest_band, plan_strips
 from bench.execution.strips import stylize_rows
 from bench.execution.thumbnail import PADDING, PATCH, THUMBNAIL
-from bench.images import read_image, resize
+from bench.images import read_pixels, resize
 from bench.measure.devices import resolve_device
 from bench.measure.out_of_memory import out_of_memory
 from bench.pixel_rows import ArraySource
@@ -30,6 +30,8 @@ from distill.cascades import weights_kind
 from distill.command_line import progress_bar
 from distill.host import limit_threads, usable_memory
 from distill.image_files import check_writable
+from distill.images.metadata import Metadata, upright_exif
+from distill.images.reader import ImageFile
 from distill.inference import Layout
 from distill.models import parse_model
 from distill.networks import ALIGNMENT
@@ -64,6 +66,7 @@ def stylize_file(
     execution: str = "auto",
     memory: str | None = None,
     depth: int | None = None,
+    keep_metadata: bool = False,
     scratch: Path | None = None,
     quiet: bool = False,
 ) -> None:
@@ -110,7 +113,13 @@ def stylize_file(
             source = _source(content, wanted, folder)
             if depth is None:
                 depth = source.depth if holds_16_bits(out) else 8
-            sink = VipsSink(out, source.width, source.height, depth=depth)
+            sink = VipsSink(
+                out,
+                source.width,
+                source.height,
+                depth=depth,
+                metadata=_metadata(content, source.width, source.height) if keep_metadata else None,
+            )
             stylizer = load_stylizer(
                 model,
                 device=device,
@@ -128,7 +137,7 @@ def stylize_file(
             )
             if not quiet:
                 print(f"{out}: {source.width}x{source.height}, {choice.said}")
-            pixels = read_image(style)
+            pixels = read_pixels(style)
             target = wanted_style or wanted
             style_source = ArraySource(resize(pixels, target) if target else pixels)
             with progress_bar("stylising", quiet=quiet, counted=False) as report, sink:
@@ -178,7 +187,18 @@ def _size(option: str, text: str | None) -> Size | None:
 def _source(content: Path, size: Size | None, scratch: Path) -> VipsSource | ArraySource:
     if size is None:
         return VipsSource(content, scratch=scratch)
-    return ArraySource(resize(read_image(content), size))
+    return ArraySource(resize(read_pixels(content), size))
+
+
+def _metadata(content: Path, width: int, height: int) -> Metadata:
+    """Of the content, for a picture of that size."""
+    exif, dots = ImageFile(content).metadata
+    try:
+        return Metadata(upright_exif(exif, width, height) if exif is not None else None, dots)
+    except ValueError as error:
+        raise UserError(
+            f"{content}: its EXIF is damaged ({error}); leave out --keep-metadata"
+        ) from error
 
 
 # --- Which execution ------------------------------------------------------------------------------

@@ -8,17 +8,16 @@ and the three convolutions that only relu5_1 needs in int8 (:mod:`distill.quanti
 """
 
 import argparse
-import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from distill.images.reader import ImageFile, to_8_bits
 from distill.networks import TEACHER_WIDTHS, Conv, encoder_convs, reflect_pad
 from distill.quantise import quantise
 
@@ -76,20 +75,19 @@ def read_photos(source: Path, limit: int) -> Iterator[Tensor]:
     """Images (1, 3, H, W) in 0..1 of a folder or tar file, in the order of their names."""
     if source.is_dir():
         for path in sorted(source.iterdir())[:limit]:
-            yield _tensor(Image.open(path))
+            yield _tensor(ImageFile(path))
         return
     with tarfile.open(source) as tar:
         members = sorted((m for m in tar if m.isfile()), key=lambda m: m.name)
         for member in members[:limit]:
             file = tar.extractfile(member)
             if file is not None:
-                yield _tensor(Image.open(io.BytesIO(file.read())))
+                yield _tensor(ImageFile(file.read(), name=member.name))
 
 
-def _tensor(image: Image.Image) -> Tensor:
-    rgb = image.convert("RGB")
-    flat = torch.frombuffer(bytearray(rgb.tobytes()), dtype=torch.uint8)
-    return flat.view(1, rgb.height, rgb.width, 3).permute(0, 3, 1, 2).float() / 255
+def _tensor(image: ImageFile) -> Tensor:
+    pixels = torch.from_numpy(to_8_bits(image.pixels()))
+    return pixels.permute(2, 0, 1)[None].float() / 255
 
 
 def stored(name: str, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:

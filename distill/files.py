@@ -1,9 +1,12 @@
 """Files that are whole or not there."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+LONGEST_NAME = 255
+"""Bytes of a file's name that file systems allow."""
 UNFINISHED = ".tmp"
 """Ending of the file that is being written; what a killed process leaves has it."""
 
@@ -36,7 +39,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # The process id keeps one that is just dying from sharing a file with the next.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+    temporary = temporary_path(path, f".{os.getpid()}{UNFINISHED}")
     try:
         write(temporary)
         temporary.chmod(0o666 & ~_umask())  # some writers make files for their owner only
@@ -51,6 +54,21 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             os.close(directory)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path, ending: str) -> Path:
+    """Name a file beside ``path`` that stands for it until it is whole: ``.NAME`` and an ending.
+
+    Where that would be longer than names may be, a digest takes the place of the name's end.
+    """
+    name = os.fsencode(path.name)
+    room = LONGEST_NAME - 1 - len(os.fsencode(ending))
+    if len(name) > room:
+        digest = hashlib.sha256(name).hexdigest()[:12]
+        # Not in the middle of a character: some file systems refuse half of one.
+        kept = name[: room - len(digest)].decode(errors="ignore")
+        return path.with_name(f".{kept}{digest}{ending}")
+    return path.with_name(f".{path.name}{ending}")
 
 
 def write_bytes_atomically(path: Path, content: bytes) -> None:

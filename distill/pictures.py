@@ -1,14 +1,13 @@
-"""Picture files in and out as tensors ``(1, 3, H, W)``: 8-bit sRGB, RGB in 0..1."""
+"""Picture files in and out as tensors ``(1, 3, H, W)``: sRGB, RGB in 0..1."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from distill.image_files import as_rgb, open_picture, write_picture
+from distill.image_files import write_picture
+from distill.images.reader import read_pixels, resize
 
 
 def read_rgb(
@@ -19,25 +18,23 @@ def read_rgb(
 ) -> Tensor:
     """A picture file as a float32 tensor (1, 3, H, W), RGB in 0..1, contiguous, on the CPU.
 
-    Its pixels are those of :func:`distill.image_files.as_rgb`.
-
     Args:
-        path: the file.
+        path: the file; see :class:`distill.images.reader.ImageFile`.
         size: (width, height) in pixels to resize to (Lanczos), the aspect ratio not kept.
         longer: or the length of the longer side in pixels, the aspect ratio kept.
 
     Raises:
-        UserError: as :func:`distill.image_files.open_picture`.
+        UserError: as :func:`distill.images.reader.read_pixels`.
     """
-    with open_picture(Path(path)) as image:
-        rgb = as_rgb(image)
+    pixels = read_pixels(path)
+    height, width = pixels.shape[:2]
     if longer is not None:
-        scale = longer / max(rgb.size)
-        size = max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale))
-    if size is not None and rgb.size != size:
-        rgb = rgb.resize(size, Image.Resampling.LANCZOS)
-    planes = torch.from_numpy(np.array(rgb).transpose(2, 0, 1))[None]
-    return planes.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+        scale = longer / max(width, height)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+    if size is not None:
+        pixels = resize(pixels, size)
+    planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+    return planes.to(torch.float32).div_(np.iinfo(pixels.dtype).max)
 
 
 def save_rgb(image: Tensor, path: str | os.PathLike[str]) -> None:

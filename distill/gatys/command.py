@@ -74,7 +74,8 @@ def gatys(
     from distill.gatys.loss_network import TEACHER, LossNetwork, load_loss_network
     from distill.gatys.optimise import Weights, optimise
     from distill.host import limit_threads
-    from distill.image_files import check_writable, picture_size
+    from distill.image_files import check_writable
+    from distill.images.reader import picture_size
     from distill.pictures import read_rgb, save_rgb
     from distill.reference_losses import ReferenceLosses
     from distill.weights import load_named

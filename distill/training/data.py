@@ -8,7 +8,6 @@ are passed over, the next one of the epoch's order that can be read stands in.
 
 import glob
 import hashlib
-import io
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,9 +22,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from distill.errors import UserError
-from distill.image_files import as_rgb, open_picture
+from distill.images.kinds import READ_SUFFIXES
+from distill.images.reader import ImageFile, to_8_bits
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 UNREADABLE = 50
 """Images in a row that cannot be read: then it is the disk, and not an image."""
 
@@ -61,7 +60,7 @@ class ImageSet:
         return self._entries[index].name
 
     def open(self, index: int, *, at_least: int | None = None) -> Image.Image:
-        """An image, RGB, upright; its pixels are those of :func:`distill.image_files.as_rgb`.
+        """Read an image, RGB of 8 bits; see :class:`distill.images.reader.ImageFile`.
 
         Args:
             index: 0 to ``len - 1``.
@@ -72,10 +71,8 @@ class ImageSet:
             UserError: for a file that is no readable image.
         """
         entry = self._entries[index]
-        with open_picture(io.BytesIO(entry.read()), name=entry.name) as image:
-            if at_least is not None:
-                image.draft("RGB", (at_least, at_least))
-            return as_rgb(image)
+        image = ImageFile(entry.read(), name=entry.name, at_least=at_least)
+        return Image.fromarray(to_8_bits(image.pixels()))
 
     def digest(self, *, ordered: bool = False) -> str:
         """16 hexadecimal digits over the names (without folders) and sizes of all images.
@@ -101,7 +98,7 @@ def list_images(sources: Sequence[str | Path]) -> ImageSet:
         if not found:
             raise UserError(
                 f"{source}: no images there; expected a folder, glob or tar file with "
-                f"{', '.join(sorted(SUFFIXES))}"
+                f"{', '.join(sorted(READ_SUFFIXES))}"
             )
         entries += found
     return ImageSet(entries)
@@ -125,7 +122,7 @@ def _entries(source: str) -> Iterator[_Entry]:
 
 def _is_image(path: Path) -> bool:
     # "._name.jpg" is what one system's archiver leaves beside every image.
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in READ_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _file_entry(path: Path) -> _Entry:
@@ -139,7 +136,7 @@ def _tar_entries(path: Path) -> Iterator[_Entry]:
                 inside = Path(member.name)
                 if (
                     member.isfile()
-                    and inside.suffix.lower() in SUFFIXES
+                    and inside.suffix.lower() in READ_SUFFIXES
                     and not inside.name.startswith(".")
                 ):
                     yield _Entry(f"{path}/{member.name}", path, member.offset_data, member.size)

@@ -25,7 +25,6 @@ from bench.image_tensors import load_tensor, to_uint8
 from bench.images import cover, image_size, read_image, resize
 from bench.scenes import Scene
 from bench.units import Size
-from distill import image_files
 from distill.image_files import check_writable, write_picture
 
 
@@ -199,7 +198,7 @@ def test_pillows_limit_of_size_does_not_apply(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # 600 px are beyond twice that: refused
     np.testing.assert_array_equal(read_image(path), picture)
     assert Image.MAX_IMAGE_PIXELS == 100
-    monkeypatch.setattr(image_files, "MAX_READ_PIXELS", 599)
+    monkeypatch.setattr("distill.images.decoders.MAX_READ_PIXELS", 599)
     with pytest.raises(UserError) as error:
         read_image(path)
     assert "30x20" in problem(error)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from distill.errors import UserError
-from distill.image_files import check_writable, picture_size
+from distill.image_files import check_writable
+from distill.images.reader import picture_size
 from distill.pictures import read_rgb, save_rgb
 
 

@@ -1,0 +1,1 @@
+"""Image files in: one reader for every command, and one meaning of their pixels."""

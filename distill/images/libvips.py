@@ -1,0 +1,58 @@
+"""Calls of libvips whose failures are all told, each of the right file."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyvips  # type: ignore[import-untyped]
+
+from distill.errors import UserError
+
+_LOCK = threading.RLock()
+_SYSTEM = "system error: "
+_HARMLESS = re.compile(
+    # Every pixel was decoded by then, or the words are not about pixels.
+    r"extraneous bytes before marker 0xd9|Unknown Adobe color transform|unknown JFIF revision"
+    r"|bad seek to|^\s*$"
+)
+
+
+def damaged(name: str, reason: str) -> UserError:
+    """Return the error for a file whose data cannot be decoded."""
+    return UserError(f"{name}: cannot be read, it may be damaged: {reason}")
+
+
+@contextmanager
+def checked(name: str) -> Iterator[None]:
+    """Call libvips in the block; what it complains of is an error, even where it goes on.
+
+    libvips fills what it cannot decode (a tile of a TIFF, the rest of a JPEG) and reports success;
+    the reason stands in a buffer, one for the process, that the next error of any file would
+    report as its own. So the buffer is emptied before and looked at after, by one thread at a time.
+
+    Args:
+        name: of the file in messages.
+
+    Raises:
+        UserError: when a call fails or complains.
+    """
+    with _LOCK:
+        pyvips.vips_lib.vips_error_clear()
+        try:
+            yield
+        except pyvips.Error as error:
+            raise damaged(name, reason(error)) from error
+        complaints = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode(errors="replace")
+        pyvips.vips_lib.vips_error_clear()
+        for line in complaints.splitlines():
+            if not _HARMLESS.search(line):
+                raise damaged(name, line.strip())
+
+
+def reason(error: pyvips.Error) -> str:
+    """Return what libvips says went wrong: the system's first words if any, else its own."""
+    lines = [line.strip() for line in str(error.detail or "").splitlines()]
+    lines = [line for line in lines if not _HARMLESS.search(line)]
+    system = [line.removeprefix(_SYSTEM) for line in lines if line.startswith(_SYSTEM)]
+    return next(filter(None, system + lines), str(error).splitlines()[0])
