@@ -144,6 +144,7 @@ def _check_file(path: Path) -> None:
 class _Vips(NamedTuple):
     loader: str
     options: Mapping[str, Any]
+    fail_on: str = "error"
 
 
 _LOADERS: dict[Decoder, _Vips] = {
@@ -151,18 +152,18 @@ _LOADERS: dict[Decoder, _Vips] = {
     "png": _Vips("pngload_source", {"unlimited": True}),
     "tiff": _Vips("tiffload_source", {"unlimited": True}),
     "webp": _Vips("webpload_source", {}),
-    "gif": _Vips("gifload_source", {}),
+    "gif": _Vips("gifload_source", {}, fail_on="warning"),
     "heif": _Vips("heifload_source", {"unlimited": True}),
 }
 
 
 def _opener(data: Data, decoder: Decoder, **more: Any) -> Callable[[], Any]:
-    loader, options = _LOADERS[decoder]
+    loader, options, fail_on = _LOADERS[decoder]
 
     def open_() -> Any:
         with checked(data.name):
             load = getattr(pyvips.Image, loader)
-            return load(data.source(), access="sequential", fail_on="error", **options, **more)
+            return load(data.source(), access="sequential", fail_on=fail_on, **options, **more)
 
     return open_
 

@@ -1,5 +1,6 @@
 """Calls of libvips whose failures are all told, each of the right file."""
 
+import logging
 import re
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,29 @@ _HARMLESS = re.compile(
     r"extraneous bytes before marker 0xd9|Unknown Adobe color transform|unknown JFIF revision"
     r"|bad seek to|^\s*$"
 )
+_DOMAIN = re.compile(r"^(?:VipsJpeg|tiff2vips|pngload_source|webpload_source|gifload_source): ")
+"""libvips' names for its parts, which say nothing to who reads a message."""
+_LOST = re.compile(r"error in tile|Corrupt JPEG data")
+"""Warnings of what was not decoded and stands as black."""
+
+
+class _Warnings(logging.Handler):
+    """Collects libvips' warnings of lost pixels, which pyvips logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage().removeprefix("VIPS: ")
+        if _LOST.search(line):
+            self.lines.append(line)
+
+
+_WARNINGS = _Warnings()
+_LOGGER = logging.getLogger("pyvips")
+_LOGGER.addHandler(_WARNINGS)
+_LOGGER.setLevel(logging.WARNING)  # whatever level everything else is logged at
 
 
 def damaged(name: str, reason: str) -> UserError:
@@ -29,7 +53,8 @@ def checked(name: str) -> Iterator[None]:
 
     libvips fills what it cannot decode (a tile of a TIFF, the rest of a JPEG) and reports success;
     the reason stands in a buffer, one for the process, that the next error of any file would
-    report as its own. So the buffer is emptied before and looked at after, by one thread at a time.
+    report as its own, or in its log alone. So both are emptied before and looked at after, by one
+    thread at a time.
 
     Args:
         name: of the file in messages.
@@ -39,20 +64,21 @@ def checked(name: str) -> Iterator[None]:
     """
     with _LOCK:
         pyvips.vips_lib.vips_error_clear()
+        _WARNINGS.lines.clear()
         try:
             yield
         except pyvips.Error as error:
             raise damaged(name, reason(error)) from error
         complaints = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode(errors="replace")
         pyvips.vips_lib.vips_error_clear()
-        for line in complaints.splitlines():
+        for line in [*complaints.splitlines(), *_WARNINGS.lines]:
             if not _HARMLESS.search(line):
-                raise damaged(name, line.strip())
+                raise damaged(name, _DOMAIN.sub("", line.strip()))
 
 
 def reason(error: pyvips.Error) -> str:
     """Return what libvips says went wrong: the system's first words if any, else its own."""
-    lines = [line.strip() for line in str(error.detail or "").splitlines()]
+    lines = [_DOMAIN.sub("", line.strip()) for line in str(error.detail or "").splitlines()]
     lines = [line for line in lines if not _HARMLESS.search(line)]
     system = [line.removeprefix(_SYSTEM) for line in lines if line.startswith(_SYSTEM)]
-    return next(filter(None, system + lines), str(error).splitlines()[0])
+    return next(filter(None, system + lines + _WARNINGS.lines), str(error).splitlines()[0])

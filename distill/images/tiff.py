@@ -105,7 +105,7 @@ def _picture(file: tifffile.TiffFile, name: str) -> tuple[int, Any]:
         if not int(page.subfiletype) & 0b101:
             return index, page
     if index < 0:
-        raise damaged(name, "it has no page")
+        raise damaged(name, "its list of pages is missing; was it cut short?")
     raise UserError(
         f"{name}: cannot be read: its pages are reduced copies and masks of a picture that it does "
         "not hold as a page; save the picture itself as a TIFF of its own"
