@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 from bench.errors import EnvironmentUnfitError, UserError
-from bench.images import image_size
 from bench.scenes import CONTENT_NAMES, STYLE_NAMES, Kind
 from bench.units import Size
 from distill.suggest import did_you_mean, did_you_mean_path
@@ -131,6 +130,8 @@ def image_source(spec: str, size: Size | None, role: Role) -> Path | tuple[Kind,
         photograph = _photograph("astronaut")
         if size is None:
             return photograph
+        from bench.images import image_size  # here, as a process that only waits reads no image
+
         native = image_size(photograph)
         fits = size.width <= native.width and size.height <= native.height
         return photograph if fits else ("content", 0)

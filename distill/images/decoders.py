@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,10 @@ from distill.images.kinds import START, Decoder, Kind, identify
 from distill.images.libvips import checked, damaged
 from distill.images.metadata import Metadata
 from distill.images.orientation import orientation_of
-from distill.images.tiff import TiffPage, planes, tiff_page
 from distill.suggest import did_you_mean_path
+
+if TYPE_CHECKING:
+    from distill.images.tiff import TiffPage
 
 MAX_READ_PIXELS = 1_000_000_000
 """Largest picture that is read whole: 1000 MP, which is 3 GB as RGB of 8 bits."""
@@ -265,6 +267,8 @@ def _decoded_bytes(image: Any, decoder: Decoder, size: int) -> int:
 
 
 def _tiff(data: Data, kind: Kind, at_least: int | None) -> Samples:
+    from distill.images.tiff import tiff_page  # here, as tifffile takes a tenth of a second
+
     page = tiff_page(data.stream(), data.name, data.size)
     if page.decoder == "pillow":
         return _by_pillow(data, kind, at_least, frame=page.index)
@@ -294,12 +298,14 @@ def _tiff(data: Data, kind: Kind, at_least: int | None) -> Samples:
     )
 
 
-def _whole(data: Data, page: TiffPage, image: Any) -> Any:
+def _whole(data: Data, page: "TiffPage", image: Any) -> Any:
     """Decode a page of other samples, or in a layout, that does not come row by row."""
     check_size(data.name, page.width, page.height)
     if page.decoder == "libvips":
         pixels = np.concatenate(list(fetch(image, data.name, image.height)))
         return _in_memory(as_integers(pixels, data.name, white_is_zero=page.white_is_zero))
+    from distill.images.tiff import planes
+
     try:
         pixels = planes(data.stream(), page.index)
     except Exception as error:  # of many kinds, from many decoders

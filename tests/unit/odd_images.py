@@ -394,7 +394,9 @@ ODD: dict[str, Odd] = {
     ),
     "orientation6.png": Odd(pillow(image, exif=exif_of(6)), turned),
     "orientation6.webp": Odd(pillow(image, exif=exif_of(6), lossless=True), turned),
-    "orientation6.avif": Odd(pillow(image, exif=exif_of(6), quality=100, subsampling="4:4:4"), turned, within=6),
+    "orientation6.avif": Odd(
+        pillow(image, exif=exif_of(6), quality=100, subsampling="4:4:4"), turned, within=6
+    ),
     "orientation-byte.jpg": Odd(
         pillow(image, exif=byte_orientation(6), quality=100, subsampling=0), turned, within=4
     ),
