@@ -25,7 +25,7 @@ from bench.pixel_rows import ArraySource
 from bench.prefetch import Prefetched
 from bench.stylizers import Stylizer, Unsupported, load_stylizer
 from bench.units import Size, parse_bytes, parse_size
-from bench.vips_rows import VipsSink, VipsSource, holds_16_bits
+from bench.vips_rows import VipsSink, VipsSource, holds_16_bits, holds_exif
 from distill.cascades import weights_kind
 from distill.command_line import progress_bar
 from distill.host import limit_threads, usable_memory
@@ -118,7 +118,7 @@ def stylize_file(
                 source.width,
                 source.height,
                 depth=depth,
-                metadata=_metadata(content, source.width, source.height) if keep_metadata else None,
+                metadata=_metadata(content, out, source) if keep_metadata else None,
             )
             stylizer = load_stylizer(
                 model,
@@ -190,11 +190,17 @@ def _source(content: Path, size: Size | None, scratch: Path) -> VipsSource | Arr
     return ArraySource(resize(read_pixels(content), size))
 
 
-def _metadata(content: Path, width: int, height: int) -> Metadata:
-    """Of the content, for a picture of that size."""
+def _metadata(content: Path, out: Path, source: VipsSource | ArraySource) -> Metadata:
+    """Of the content, for the picture that is made of it."""
     exif, dots = ImageFile(content).metadata
+    if exif is None:
+        return Metadata(None, dots)
+    if not holds_exif(out):
+        raise UserError(
+            f"--keep-metadata: {out}: EXIF is not written into TIFF; write .png, .jpg or .webp"
+        )
     try:
-        return Metadata(upright_exif(exif, width, height) if exif is not None else None, dots)
+        return Metadata(upright_exif(exif, source.width, source.height), dots)
     except ValueError as error:
         raise UserError(
             f"{content}: its EXIF is damaged ({error}); leave out --keep-metadata"

@@ -92,8 +92,8 @@ class VipsSource:
 
 # --- Writing --------------------------------------------------------------------------------------
 
-_KEPT = 1 + 8
-"""libvips' flags of what a saver keeps: EXIF and the colour profile."""
+_KEEP_EXIF, _KEEP_PROFILE = 1, 8
+"""libvips' flags of what a saver keeps: with EXIF the resolution of a JPEG as well."""
 _CLASSIC_TIFF = 4_000_000_000
 """Bytes of pixels up to which a TIFF surely stays below its 4 GiB, if they do not compress."""
 _PIECE = 1 << 20
@@ -107,6 +107,11 @@ def check_depth(path: Path, depth: int) -> None:
             f"{path}: {path.suffix.lower().lstrip('.')} holds 8 bits a channel, not 16; write .png "
             "or .tiff, or ask for 8"
         )
+
+
+def holds_exif(path: Path) -> bool:
+    """Whether EXIF is written into the format that a file's name tells."""
+    return path.suffix.lower() not in (".tif", ".tiff")
 
 
 def holds_16_bits(path: Path) -> bool:
@@ -164,6 +169,8 @@ class VipsSink:
         """Memory that writing takes beyond that of a few rows, in bytes."""
         size = width * height * 3 * depth // 8
         self._saver, self._options = _saver(path, size=size, tiled=tiled)
+        kept = any(self._metadata)
+        self._options["keep"] = _KEEP_PROFILE + (_KEEP_EXIF if kept else 0)
         self._taken = 0
         self._coming: tuple[Tensor, Tensor, torch.cuda.Event | None] | None = None
         self._failure: Exception | None = None
@@ -314,12 +321,12 @@ def _saver(path: Path, *, size: int, tiled: bool) -> tuple[str, dict[str, Any]]:
     kind = path.suffix.lower()
     if kind == ".png":
         # On photographs as small as higher levels, to a twentieth, and twice as fast.
-        return "pngsave", {"compression": 2, "filter": "sub", "keep": _KEPT}
+        return "pngsave", {"compression": 2, "filter": "sub"}
     if kind in (".jpg", ".jpeg"):
-        return "jpegsave", {"Q": 95, "subsample_mode": "off", "keep": _KEPT}
+        return "jpegsave", {"Q": 95, "subsample_mode": "off"}
     if kind == ".webp":
-        return "webpsave", {"Q": 95, "keep": _KEPT}
-    options = {"compression": "deflate", "level": 2, "predictor": "horizontal", "keep": _KEPT}
+        return "webpsave", {"Q": 95}
+    options = {"compression": "deflate", "level": 2, "predictor": "horizontal"}
     if tiled:
         options |= {"tile": True, "tile_width": 256, "tile_height": 256}
     return "tiffsave", options | {"bigtiff": size > _CLASSIC_TIFF}

@@ -56,12 +56,15 @@ def check_writable(path: str | os.PathLike[str], size: tuple[int, int] | None = 
         raise UserError(
             f"{path}: a picture to write ends in {', '.join(WRITERS)}, not '{path.suffix}'{hint}"
         )
+    if Path(os.path.realpath(path)).is_symlink():
+        raise UserError(f"{path}: is a link that leads round in a circle; name another")
     if path.is_dir():
         raise UserError(f"{path}: is a folder, not a file to write")
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: is not a regular file; name another")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: no such folder {path.parent}{did_you_mean_path(path.parent)}")
+    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
+    if not folder.is_dir():
+        raise UserError(f"{path}: no such folder {folder}{did_you_mean_path(folder)}")
     if size is not None and max(size) > writer.longest:
         raise UserError(
             f"{path}: {writer.kind} holds at most {writer.longest} px a side, the image is "

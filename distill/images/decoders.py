@@ -163,7 +163,7 @@ def _opener(data: Data, decoder: Decoder, **more: Any) -> Callable[[], Any]:
     loader, options, fail_on = _LOADERS[decoder]
 
     def open_() -> Any:
-        with checked(data.name):
+        with checked(data.name, data.size):
             load = getattr(pyvips.Image, loader)
             return load(data.source(), access="sequential", fail_on=fail_on, **options, **more)
 
@@ -302,7 +302,7 @@ def _whole(data: Data, page: "TiffPage", image: Any) -> Any:
     """Decode a page of other samples, or in a layout, that does not come row by row."""
     check_size(data.name, page.width, page.height)
     if page.decoder == "libvips":
-        pixels = np.concatenate(list(fetch(image, data.name, image.height)))
+        pixels = np.concatenate(list(fetch(image, data, image.height)))
         return _in_memory(as_integers(pixels, data.name, white_is_zero=page.white_is_zero))
     from distill.images.tiff import planes
 
@@ -465,14 +465,14 @@ def check_size(name: str, width: int, height: int) -> None:
         )
 
 
-def fetch(image: Any, name: str, rows: int) -> Iterator[npt.NDArray[Any]]:
+def fetch(image: Any, data: Data, rows: int) -> Iterator[npt.NDArray[Any]]:
     """Read an opened image from top to bottom, ``rows`` at a time: (h, W, bands).
 
     Raises:
         UserError: for damaged data.
     """
-    kind = np.dtype(_TYPES[image.format])
-    with checked(name):
+    kind, size = np.dtype(_TYPES[image.format]), data.size
+    with checked(data.name, size):
         region = pyvips.Region.new(image)
     for top in range(0, image.height, rows):
         strip = np.empty((min(rows, image.height - top), image.width, image.bands), kind)
@@ -480,9 +480,9 @@ def fetch(image: Any, name: str, rows: int) -> Iterator[npt.NDArray[Any]]:
         step = max(1, _FETCHED // strip[0].nbytes)
         for start in range(0, len(strip), step):
             part = strip[start : start + step]
-            with checked(name):
-                data = region.fetch(0, top + start, image.width, len(part))
-            part[...] = np.frombuffer(data, kind).reshape(part.shape)
+            with checked(data.name, size):
+                fetched = region.fetch(0, top + start, image.width, len(part))
+            part[...] = np.frombuffer(fetched, kind).reshape(part.shape)
         yield strip
 
 

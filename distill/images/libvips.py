@@ -13,10 +13,13 @@ from distill.errors import UserError
 _LOCK = threading.RLock()
 _SYSTEM = "system error: "
 _HARMLESS = re.compile(
-    # Every pixel was decoded by then, or the words are not about pixels.
-    r"extraneous bytes before marker 0xd9|Unknown Adobe color transform|unknown JFIF revision"
-    r"|bad seek to|^\s*$"
+    # The words are not about pixels.
+    r"Unknown Adobe color transform|unknown JFIF revision|bad seek to|^\s*$"
 )
+_LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+"""What stands between the last pixel and the end of a JPEG: some cameras fill up files."""
+_FILLING = 1 / 8
+"""Of a file, how much may be that; more is data that other data took the place of."""
 _DOMAIN = re.compile(r"^(?:VipsJpeg|tiff2vips|pngload_source|webpload_source|gifload_source): ")
 """libvips' names for its parts, which say nothing to who reads a message."""
 _LOST = re.compile(r"error in tile|Corrupt JPEG data")
@@ -48,7 +51,7 @@ def damaged(name: str, reason: str) -> UserError:
 
 
 @contextmanager
-def checked(name: str) -> Iterator[None]:
+def checked(name: str, size: int) -> Iterator[None]:
     """Call libvips in the block; what it complains of is an error, even where it goes on.
 
     libvips fills what it cannot decode (a tile of a TIFF, the rest of a JPEG) and reports success;
@@ -58,6 +61,7 @@ def checked(name: str) -> Iterator[None]:
 
     Args:
         name: of the file in messages.
+        size: of the file, in bytes.
 
     Raises:
         UserError: when a call fails or complains.
@@ -72,7 +76,8 @@ def checked(name: str) -> Iterator[None]:
         complaints = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()).decode(errors="replace")
         pyvips.vips_lib.vips_error_clear()
         for line in [*complaints.splitlines(), *_WARNINGS.lines]:
-            if not _HARMLESS.search(line):
+            left = _LEFT_OVER.search(line)
+            if not (_HARMLESS.search(line) or (left and int(left[1]) < _FILLING * size)):
                 raise damaged(name, _DOMAIN.sub("", line.strip()))
 
 

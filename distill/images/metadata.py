@@ -35,7 +35,7 @@ def upright_exif(exif: bytes, width: int, height: int) -> bytes:
         if not len(tags):
             raise ValueError("it holds nothing")
         tags.pop(_ORIENTATION, None)
-        camera = tags.get_ifd(_EXIF_IFD)
+        camera = tags.get_ifd(_EXIF_IFD) if _EXIF_IFD in tags else {}
         for tag, side in zip(_SIDES, (width, height), strict=True):
             if tag in camera:
                 camera[tag] = side

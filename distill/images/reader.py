@@ -54,7 +54,7 @@ class ImageFile:
             data = Data(name or "image", None, source)
         else:
             data = Data(name or str(source), Path(source))
-        self.name = data.name
+        self.name, self._data = data.name, data
         self._samples = decode(data, at_least=at_least)
         self.orientation = self._samples.orientation
         """EXIF's number, 1 to 8, of how :meth:`strips` are turned."""
@@ -77,7 +77,7 @@ class ImageFile:
             UserError: for a file that is damaged or cut short.
         """
         samples = self._samples
-        with checked(self.name):
+        with checked(self.name, self._data.size):
             image = samples.open()
             ink, kept = samples.ink, icc.CHANNELS[samples.ink]
             colours = image[:kept] if image.bands > kept else image
@@ -88,7 +88,7 @@ class ImageFile:
                 colours, ink = icc.to_srgb(colours, samples.profile, space), "rgb"
             if samples.alpha is not None:
                 colours = colours.bandjoin(image[samples.alpha])
-        for pixels in fetch(colours, self.name, rows):
+        for pixels in fetch(colours, self._data, rows):
             yield _rgb(pixels, ink)
 
     def pixels(self) -> AnyPixels:
