@@ -160,7 +160,8 @@ def _cell(cell: Shown, right: bool) -> str:
             text = f"\\begin{{tabular}}[t]{{@{{}}l@{{}}}}{text}\\end{{tabular}}"
     if cell.rank:
         text = f"\\{'textbf' if cell.rank == 'best' else 'underline'}{{{text}}}"
-    return f"{text}$^{{{_sign(cell.mark.sign)}}}$" if cell.mark else text
+    signs = ",".join(_sign(mark.sign) for mark in cell.marks)
+    return f"{text}$^{{{signs}}}$" if signs else text
 
 
 def _broken(text: str) -> list[str]:

@@ -1,8 +1,17 @@
 """What the model table knows of each series: costs, reach, and against ratio 1."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from bench.passes import (
+    Values,
+    is_disturbed,
+    like_peaks,
+    like_times,
+    pass_ms,
+    peak_counter,
+    peak_memory_mb,
+)
 from bench.record import Record
 from reports.results import (
     NOT_RUN,
@@ -10,9 +19,8 @@ from reports.results import (
     Results,
     Series,
     baseline,
+    ending,
     next_size,
-    peak_counter,
-    peak_memory_mb,
     ratio,
 )
 
@@ -22,8 +30,10 @@ def model_row(one: Series, results: Results, common: CommonSize | None) -> dict[
     cell = one.cell(common.size) if common else None
     here = one.at(common.size) if common else None
     reference = baseline(one, results.performance)
-    ours, theirs = _measured_by_both(one, reference, common)
+    both = _measured_by_both(one, reference, common)
+    times, peaks = _compared(both, like_times), _compared(both, like_peaks)
     parameters = _any(one.cells, "parameters")
+    warm = pass_ms(here, "warm") if here else None
     first = one.first
     return {
         **{key: getattr(first, key) for key in _SETTINGS},
@@ -42,19 +52,22 @@ def model_row(one: Series, results: Results, common: CommonSize | None) -> dict[
         "peak_memory_mb": peak_memory_mb(here) if here else None,
         "peak_memory_counter": peak_counter(here) if here else None,
         "predicted_peak_mb": cell.predicted_peak_mb if cell and not here else None,
-        "latency_ms": here.latency_ms if here else None,
-        "latency_ci_low_ms": here.latency_ci_low_ms if here else None,
-        "latency_ci_high_ms": here.latency_ci_high_ms if here else None,
-        "estimate_s": cell.estimate_s if cell and cell.status in NOT_RUN else None,
+        "latency_ms": warm,
+        "latency_ci_low_ms": here.latency_ci_low_ms if here and warm else None,
+        "latency_ci_high_ms": here.latency_ci_high_ms if here and warm else None,
+        "first_call_ms": pass_ms(here, "first") if here else None,
+        "disturbed": is_disturbed(here) if here else None,
+        "estimate_s": cell.estimate_s if cell and ending(cell) in NOT_RUN else None,
         "status_there": cell.status if cell else None,
+        "reason_there": cell.reason_code if cell else None,
         **reach(one),
         "baseline": reference.model if reference else None,
-        "compared_width": ours.width if ours else None,
-        "compared_height": ours.height if ours else None,
-        "speed_up": ratio(theirs.latency_ms, ours.latency_ms) if ours and theirs else None,
-        "memory_reduction": (
-            ratio(peak_memory_mb(theirs), peak_memory_mb(ours)) if ours and theirs else None
-        ),
+        "compared_width": both[0].width if both else None,
+        "compared_height": both[0].height if both else None,
+        "speed_up": times.ratio if times else None,
+        "speed_up_of": times.of if times else None,
+        "speed_up_disturbed": any(map(is_disturbed, both)) if both and times else None,
+        "memory_reduction": peaks.ratio if peaks else None,
         "parameter_reduction": (
             ratio(_any(reference.cells, "parameters"), parameters) if reference else None
         ),
@@ -76,6 +89,7 @@ def reach(one: Series) -> dict[str, Any]:
             "largest_found_by": "search",
             "next_megapixels": searched["beyond_megapixels"],
             "next_status": ENDED_BY.get(limit),
+            "next_reason_code": None,
         }
     largest = one.ok[-1] if one.ok else None
     beyond = next_size(one)
@@ -86,6 +100,7 @@ def reach(one: Series) -> dict[str, Any]:
         "largest_found_by": "sweep" if largest else None,
         "next_megapixels": beyond.megapixels if beyond else None,
         "next_status": beyond.status if beyond else None,
+        "next_reason_code": beyond.reason_code if beyond else None,
     }
 
 
@@ -102,12 +117,18 @@ _SETTINGS = (
 )
 
 
+def _compared(
+    both: tuple[Record, Record] | None, values: Callable[[Iterable[Record]], Values | None]
+) -> Values | None:
+    return values(both) if both else None
+
+
 def _measured_by_both(
     one: Series, reference: Series | None, common: CommonSize | None
-) -> tuple[Record | None, Record | None]:
+) -> tuple[Record, Record] | None:
     """The cells to compare: at the table's size, else at the largest that both have."""
     if reference is None or common is None:
-        return None, None
+        return None
     sizes = [common.size, *((cell.width, cell.height) for cell in reversed(one.ok))]
     return next(
         (
@@ -115,7 +136,7 @@ def _measured_by_both(
             for size in sizes
             if (ours := one.at(size)) and (theirs := reference.at(size))
         ),
-        (None, None),
+        None,
     )
 
 

@@ -6,11 +6,12 @@ from reports.identity import identity_columns, settings_words
 from reports.model_rows import ended_by_memory, model_row
 from reports.results import (
     COUNTER_WORDS,
+    ENDING_WORDS,
     NOT_RUN,
     PAPER_SIZE,
-    STATUS_WORDS,
     CommonSize,
     Results,
+    ending_of,
     paper_size,
 )
 from reports.table import Column, Mark, Row, Table
@@ -31,7 +32,9 @@ def model_table(results: Results) -> Table:
     common = paper_size(series)
     rows = tuple(model_row(one, results, common) for one in series)
     at = f"at {common.size[0]}x{common.size[1]} " if common else ""
-    time, memory = _unit(rows, "latency_ms", "ms", "s"), _unit(rows, "peak_memory_mb", "MB", "GB")
+    time, memory = _unit(rows, _TIMES, "ms", "s"), _unit(rows, ["peak_memory_mb"], "MB", "GB")
+    factors = {row["speed_up_of"] for row in rows} - {None}
+    cold = any(row["first_call_ms"] and not row["latency_ms"] for row in rows)
     counters = {row["peak_memory_counter"] for row in rows} - {None}
     caps = {mb for one in series for record in one.cells if (mb := record.memory_cap_mb)}
     searched = any(row["largest_found_by"] == "search" for row in rows)
@@ -73,12 +76,22 @@ def model_table(results: Results) -> Table:
             always=True,
             absent=lambda row: _instead(row, _estimate_ms(row), _FACTORS[time]),
             better="lower",
-            mark=lambda row: _footnote(row, "latency_ms", _estimate_ms(row)),
+            mark=lambda row: _timed(row, _footnote(row, "latency_ms", _estimate_ms(row))),
         ),
         Column("latency_ci_low_ms"),
         Column("latency_ci_high_ms"),
+        Column(
+            "first_call_ms",
+            f"First pass {at}({time})" if cold else None,
+            lambda row: number(row["first_call_ms"] / _FACTORS[time]),
+            better="lower",
+            # The disturbance that was watched is that of the passes that count as the latency.
+            mark=lambda row: None if row["latency_ms"] else _timed(row, None),
+        ),
+        Column("disturbed", kind="truth"),
         Column("estimate_s"),
         Column("status_there", kind="text"),
+        Column("reason_there", kind="text"),
         Column("largest_width", kind="whole"),
         Column("largest_height", kind="whole"),
         Column(
@@ -92,6 +105,7 @@ def model_table(results: Results) -> Table:
         Column("largest_found_by", "Found by" if searched else None, kind="text"),
         Column("next_megapixels", kind="number"),
         Column("next_status", "Next size", _next_words, kind="text"),
+        Column("next_reason_code", kind="text"),
         Column("baseline", kind="text"),
         Column("compared_width", kind="whole"),
         Column("compared_height", kind="whole"),
@@ -100,9 +114,13 @@ def model_table(results: Results) -> Table:
             "Speed-up",
             lambda row: f"{number(row['speed_up'])}x",
             better="higher",
-            mark=_elsewhere,
+            mark=_of_speed,
             kind="number",
+            # Cold and warm factors do not rank together.
+            competes=lambda row: len(factors) == 1,
         ),
+        Column("speed_up_of", kind="text"),
+        Column("speed_up_disturbed", kind="truth"),
         Column(
             "memory_reduction",
             "Memory reduction",
@@ -134,9 +152,12 @@ def model_table(results: Results) -> Table:
 _FACTORS = {"ms": 1.0, "s": 1000.0, "MB": 1.0, "GB": 1000.0}
 
 
-def _unit(rows: Sequence[Row], key: str, small: str, large: str) -> str:
-    """The unit in which the least value of a column still has three digits to read."""
-    values = [row[key] for row in rows if row[key] is not None]
+_TIMES = ("latency_ms", "first_call_ms")
+
+
+def _unit(rows: Sequence[Row], keys: Sequence[str], small: str, large: str) -> str:
+    """The unit in which the least value of some columns still has three digits to read."""
+    values = [row[key] for row in rows for key in keys if row[key] is not None]
     return large if values and min(values) >= 100 else small
 
 
@@ -160,17 +181,31 @@ def _instead(row: Row, predicted: float | None, factor: float) -> str | None:
     """For a cell without a measurement: what was predicted, or how it ended."""
     if row["status_there"] in (None, "ok"):
         return None
-    if predicted is not None and row["status_there"] in NOT_RUN:
+    end = ending_of(row["status_there"], row["reason_there"])
+    if predicted is not None and end in NOT_RUN:
         return approximately(predicted / factor)
-    return STATUS_WORDS[row["status_there"]]
+    return ENDING_WORDS[end]
 
 
 def _footnote(row: Row, key: str, predicted: float | None) -> Mark | None:
     if row[key] is not None or row["status_there"] in (None, "ok"):
         return None
-    if predicted is not None and row["status_there"] in NOT_RUN:
+    if predicted is not None and ending_of(row["status_there"], row["reason_there"]) in NOT_RUN:
         return Mark.PREDICTED
     return Mark.FAILED
+
+
+def _timed(row: Row, mark: Mark | None) -> Mark | None:
+    """The mark of a time: that of a disturbance where it has none of its own."""
+    return mark or (Mark.DISTURBED if row["disturbed"] else None)
+
+
+def _of_speed(row: Row) -> list[Mark]:
+    if row["speed_up"] is None:
+        return []
+    found = [mark] if (mark := _elsewhere(row)) else []
+    found += [Mark.COLD] if row["speed_up_of"] == "first" else []
+    return found + ([Mark.DISTURBED] if row["speed_up_disturbed"] else [])
 
 
 def _elsewhere(row: Row) -> Mark | None:
@@ -185,7 +220,8 @@ def _largest(row: Row) -> str:
 
 
 def _next_words(row: Row) -> str:
-    return f"{number(row['next_megapixels'])} MP: {STATUS_WORDS[row['next_status']]}"
+    end = ending_of(row["next_status"], row["next_reason_code"])
+    return f"{number(row['next_megapixels'])} MP: {ENDING_WORDS[end]}"
 
 
 def _note(results: Results, common: CommonSize | None, rows: Sequence[Row]) -> str:
@@ -211,8 +247,8 @@ def _note(results: Results, common: CommonSize | None, rows: Sequence[Row]) -> s
     parts.append(settings_words([one.first for one in results.performance]))
     if any(row["latency_ci_low_ms"] is not None for row in rows):
         parts.append(
-            "Latency is the median wall time of one pass ± the longer side of its 95 % interval; "
-            "without one, there were too few passes for it."
+            "Latency is the median wall time of one warm pass ± the longer side of its 95 % "
+            "interval; without one, there were too few passes for it."
         )
     counters = {row["peak_memory_counter"] for row in rows} - {None}
     if counters:
@@ -226,5 +262,8 @@ def _note(results: Results, common: CommonSize | None, rows: Sequence[Row]) -> s
     if any(row["largest_megapixels"] and not ended_by_memory(row) for row in rows):
         parts.append("≥: nothing larger was tried, or something other than memory stopped it.")
     if any(row["baseline"] for row in rows):
-        parts.append("Speed-up and reductions are against ratio 1 under the same settings.")
+        parts.append(
+            "Speed-up and reductions are against ratio 1 under the same settings, warm passes "
+            "over warm ones, or first passes over first ones; without either there is none."
+        )
     return " ".join(part for part in parts if part)

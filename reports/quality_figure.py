@@ -1,13 +1,22 @@
 """Quality against cost: what each model's pictures lose, and what they take to make."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.passes import (
+    is_disturbed,
+    most_common_pass,
+    most_common_peaks,
+    pass_ms,
+    peak_counter,
+    peak_memory_mb,
+    peak_pass,
+)
 from bench.record import Record
 from reports.lettering import wrapped
 from reports.quality_points import (
@@ -18,10 +27,12 @@ from reports.quality_points import (
     pareto,
     trained_points,
 )
-from reports.results import COUNTER_WORDS, Results, peak_counter, peak_memory_mb
+from reports.results import COUNTER_WORDS, Results
 from reports.style import (
     COLUMN,
     PAGE,
+    RING,
+    RINGED,
     Look,
     legend_below,
     linear_ticks,
@@ -35,8 +46,14 @@ MOST_METRICS = 3
 _LABEL = 24
 """Characters of a line beside a panel."""
 
-Cost = tuple[str, Callable[[Record], float | None]]
-"""Label of an axis, and its value of a record."""
+
+class Cost(NamedTuple):
+    """What pictures take to make, on an axis: one kind of pass for all points."""
+
+    label: str
+    value: Callable[[Record], float | None]
+    timed: bool
+    """Whether a disturbance tells in it."""
 
 
 def quality_figure(results: Results) -> Figure | None:
@@ -60,11 +77,13 @@ def quality_figure(results: Results) -> Figure | None:
     figure = new_figure(COLUMN if len(names) == 1 else PAGE, 1.75 * len(costs) + 0.1)
     grid = figure.subplots(len(costs), len(names), squeeze=False)
     for name, column in zip(names, grid.T, strict=True):
-        for (label, cost), axes in zip(costs, column, strict=True):
+        for cost, axes in zip(costs, column, strict=True):
             _draw_against(axes, points, name, cost, look)
-            axes.set_xlabel(label)
+            axes.set_xlabel(cost.label)
             axes.set_ylabel(_label(name))
     front: list[tuple[Artist, str]] = [(Line2D([], [], **_FRONT), "Pareto front")]
+    if any(point.cost and is_disturbed(point.cost) for point in points):
+        front.append((Line2D([], [], **RING), RINGED))
     models, variants = _legend(points, look)
     legend_below(figure, [models, [*variants, *front]], note)
     return figure
@@ -80,20 +99,24 @@ def _costs(points: Sequence[Point]) -> list[Cost]:
     sizes = {record.megapixels for record in records}
     at = f" at {number(max(sizes))} MP" if sizes else ""
     found: list[Cost] = []
+    of, (counter, peak_of) = most_common_pass(records), most_common_peaks(records)
 
     def seconds(record: Record) -> float | None:
-        return record.latency_ms / 1000 if record.latency_ms else None
+        time = pass_ms(record, of)
+        return None if time is None else time / 1000
 
     def gigabytes(record: Record) -> float | None:
+        if (peak_counter(record), peak_pass(record)) != (counter, peak_of):
+            return None
         peak = peak_memory_mb(record)
         return peak / 1000 if peak and peak > 0 else None
 
     if any(seconds(record) for record in records):
-        found.append((f"Latency{at} (s)", seconds))
-    if any(gigabytes(record) for record in records):
-        counters = sorted({name for record in records if (name := peak_counter(record))})
-        words = listing([COUNTER_WORDS[name] for name in counters])
-        found.append((f"Peak memory{at} (GB),\n{words}", gigabytes))
+        word = "Latency" if of == "warm" else "First pass"
+        found.append(Cost(f"{word}{at} (s)", seconds, True))
+    if counter and any(gigabytes(record) for record in records):
+        label = f"Peak memory{at} (GB),\n{COUNTER_WORDS[counter]}"
+        found.append(Cost(label, gigabytes, False))
     return found
 
 
@@ -101,13 +124,13 @@ def _draw_against(
     axes: Axes,
     points: Sequence[Point],
     name: str,
-    cost: Callable[[Record], float | None],
+    cost: Cost,
     look: Mapping[str, Look],
 ) -> None:
     placed = [
         (x, y, point)
         for point in points
-        if point.cost and (x := cost(point.cost)) and (y := metric(point.record, name)) is not None
+        if (x := _cost_of(point, cost)) and (y := metric(point.record, name)) is not None
     ]
     if not placed:
         axes.text(
@@ -128,6 +151,12 @@ def _draw_against(
     axes.step(*zip(*ends, strict=True), where="post", **_FRONT)
     for x, y, point in placed:
         axes.plot([x], [y], **_dot(point, look))
+        if cost.timed and point.cost and is_disturbed(point.cost):
+            axes.plot([x], [y], zorder=2.5, **RING)
+
+
+def _cost_of(point: Point, cost: Cost) -> float | None:
+    return cost.value(point.cost) if point.cost else None
 
 
 def _alone(
@@ -224,6 +253,10 @@ def _note(
     left_out = [point.quality.label for point in points if costs and not point.cost]
     if left_out:
         text += f" Without a cost at this size: {_named(left_out)}."
+    for cost in costs:
+        if other := [p.quality.label for p in points if p.cost and not cost.value(p.cost)]:
+            word = cost.label.partition(" at ")[0].lower()
+            text += f" Without a {word} of the kind that the others have: {_named(other)}."
     if random := len(results.random_models):
         text += f" {count(random, 'model')} with random weights left out."
     return text

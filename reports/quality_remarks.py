@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from bench.quality.set_metrics import SET_METRICS
 from bench.record import Record
-from reports.results import STATUS_WORDS
+from reports.results import ENDING_WORDS, ending
 from reports.table import Remark
 from reports.text import listing, one_line
 from reports.words import message_of_it
@@ -97,13 +97,14 @@ def quality_remarks(records: Sequence[Record], names: Mapping[str, str]) -> tupl
     ]
     lost = [record for record in records if record.status != "ok"]
     ends = [
-        _Said(STATUS_WORDS[one.status], place, message_of_it(one)) for place, one in enumerate(lost)
+        _Said(ENDING_WORDS[ending(one)], place, message_of_it(one))
+        for place, one in enumerate(lost)
     ]
     return (
         *found,
         *(
             Remark(
-                f"{status.capitalize()}{_of(lost, places, names, always=True)}: {text}.",
+                f"{status[:1].upper()}{status[1:]}{_of(lost, places, names, always=True)}: {text}.",
                 paper=False,
             )
             for (status,), places, text in _grouped(ends)

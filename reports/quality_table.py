@@ -16,7 +16,7 @@ from reports.quality_remarks import (
     metric_names,
     quality_remarks,
 )
-from reports.results import STATUS_WORDS, Results, RunRecord
+from reports.results import ENDING_WORDS, Results, RunRecord, ending_of
 from reports.spread import deviation, half_width
 from reports.table import Column, Mark, Row, Table
 from reports.text import count, image_name, listing, plus_minus, uncertain
@@ -202,7 +202,7 @@ def _sizes(records: Sequence[Record]) -> list[str]:
 
 
 def _status(row: Row) -> str:
-    return STATUS_WORDS[row["status"]]
+    return ENDING_WORDS[ending_of(row["status"], row["reason_code"])]
 
 
 def _failed(row: Row) -> Mark | None:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.passes import FIRST_PASS_PEAKS, warm_if_any
 from bench.record import FAILED
 from bench.study.methods import SETTINGS
-from reports.results import NOT_RUN, Results, RunRecord, Series
+from reports.results import NOT_RUN, Results, RunRecord, Series, ending
 from reports.text import short_names
 
 _EXECUTIONS = ("whole", "strips", "thumbnail")
@@ -31,6 +32,11 @@ _MEASURED = (
     "energy_j_per_mp",
     "energy_net_j_per_image",
     "energy_net_j_per_mp",
+)
+
+_OF_THE_START = (
+    frozenset({"load_ms", "first_call_ms", "style_encode_ms", "content_load_ms", "style_load_ms"})
+    | FIRST_PASS_PEAKS
 )
 
 
@@ -184,8 +190,9 @@ def _known(records: Iterable[RunRecord], field: str) -> dict[tuple[str, str], st
 def _merge_repeats(records: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
     """One record a cell: medians over the processes that measured it.
 
-    A cell of which any process failed has failed; repeats that were not run do not count beside
-    ones that were.
+    A cell of which any process failed has failed; repeats that were not run, or that the run's time
+    limit stopped, do not count beside ones that were. A median of latencies is over warm passes
+    alone, or over first passes alone.
     """
     cells: dict[str, list[RunRecord]] = {}
     for record in records:
@@ -195,7 +202,7 @@ def _merge_repeats(records: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
 
 
 def _merge(group: Sequence[RunRecord]) -> RunRecord:
-    run = [record for record in group if record.status not in NOT_RUN] or list(group)
+    run = [record for record in group if ending(record) not in NOT_RUN] or list(group)
     failed = [record for record in run if record.status in FAILED]
     if failed:
         return failed[0]
@@ -203,14 +210,18 @@ def _merge(group: Sequence[RunRecord]) -> RunRecord:
     if not ok:
         return run[0]
 
+    timed = warm_if_any(ok)
+
     def values(name: str) -> list[float]:
-        return [value for record in ok if (value := getattr(record, name)) is not None]
+        # Every process has a start and a first pass; all else is of the passes that count.
+        some = ok if name in _OF_THE_START else timed
+        return [value for record in some if (value := getattr(record, name)) is not None]
 
     update: dict[str, Any] = {name: median(found) for name in _MEASURED if (found := values(name))}
     # the spread between processes is part of what is not known
     update["latency_ci_low_ms"] = min(values("latency_ci_low_ms"), default=None)
     update["latency_ci_high_ms"] = max(values("latency_ci_high_ms"), default=None)
-    if watched := [record.conditions for record in ok if record.conditions is not None]:
+    if watched := [record.conditions for record in timed if record.conditions is not None]:
         update["conditions"] = sorted({label for labels in watched for label in labels})
     update["repeats"] = sum(int(value) for value in values("repeats")) or None
-    return ok[0].model_copy(update=update)
+    return timed[0].model_copy(update=update)

@@ -9,17 +9,22 @@ from typing import Any
 from bench.record import Record
 from reports.text import short_names
 
-STATUS_WORDS = {
+RUN_LIMIT = "run_limit"
+"""Ending of a cell that the run's time limit stopped or kept from starting: it says nothing of how
+long the model takes, unlike the cell's own limit."""
+ENDING_WORDS = {
     "ok": "ok",
     "out_of_memory": "out of memory",
     "timeout": "over time",
     "crashed": "crashed",
     "unsupported": "unsupported",
     "skipped": "skipped",
+    RUN_LIMIT: "not measured (run's time limit)",
     "predicted": "predicted",
 }
-NOT_RUN = frozenset({"skipped", "predicted"})
-"""Statuses of cells that nobody tried; they may carry a prediction."""
+"""By :func:`ending`."""
+NOT_RUN = frozenset({"skipped", RUN_LIMIT, "predicted"})
+"""Endings of cells that nobody tried to the end; they may carry a prediction."""
 COUNTER_WORDS = {
     "peak_allocated_mb": "allocated by PyTorch",
     "peak_rss_growth_mb": "resident growth",
@@ -179,18 +184,15 @@ def paper_size(series: Iterable[Series]) -> CommonSize | None:
     )
 
 
-def peak_counter(record: Record) -> str | None:
-    """Which field is the peak memory of a record: ``peak_allocated_mb`` on CUDA, else resident."""
-    if record.device.startswith("cuda"):
-        return "peak_allocated_mb"
-    return "peak_rss_growth_mb" if record.device.startswith("cpu") else None
+def ending(record: Record) -> str:
+    """How a cell ended: its status, or ``run_limit`` where it was the run's time that was over."""
+    return ending_of(record.status, record.reason_code)
 
 
-def peak_memory_mb(record: Record) -> float | None:
-    """Peak memory in MB by the counter of ``peak_counter``."""
-    counter = peak_counter(record)
-    value = getattr(record, counter) if counter else None
-    return None if value is None else float(value)
+def ending_of(status: str, reason_code: str | None) -> str:
+    """:func:`ending` from the two fields that tell it."""
+    by_run = status in ("timeout", "skipped") and reason_code == "run_time_limit"
+    return RUN_LIMIT if by_run else status
 
 
 def baseline(one: Series, series: Iterable[Series]) -> Series | None:

@@ -1,11 +1,22 @@
 """Several runs against each other: the cells that more than one of them measured."""
 
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from bench.passes import (
+    PASSES,
+    Pass,
+    is_disturbed,
+    like_peaks,
+    like_times,
+    pass_ms,
+    peak_counter,
+    peak_memory_mb,
+)
 from reports.identity import identity_columns
-from reports.results import Results, RunRecord, peak_counter, peak_memory_mb, ratio
-from reports.table import Column, Row, Table
+from reports.results import Results, RunRecord
+from reports.table import Column, Mark, Row, Table
 from reports.text import count, listing, markdown, number, percent_of, plus_minus
 
 Key = tuple[Any, ...]
@@ -20,6 +31,10 @@ def runs_table(results: Results) -> Table:
     cells = shared_cells(results)
     rows = tuple(_row(found, results) for found in cells.values())
     first, *others = results.runs or ("",)
+    places = range(1, len(results.runs) + 1)
+    cold = any(
+        row[f"first_call_ms_{n}"] and not row[f"latency_ms_{n}"] for row in rows for n in places
+    )
     columns: list[Column] = [
         # the device is part of what the runs differ in
         *(
@@ -36,10 +51,12 @@ def runs_table(results: Results) -> Table:
         columns += [
             Column(f"latency_ci_{end}_ms_{number_of}", kind="number") for end in ("low", "high")
         ]
-    columns += [
-        _quotient(f"speed_up_{number_of}", f"Speed-up, {run}")
-        for number_of, run in enumerate(others, start=2)
-    ]
+    for number_of, run in enumerate(results.runs, start=1):
+        columns.append(_first_column(number_of, run, shown=cold))
+        columns.append(Column(f"disturbed_{number_of}", kind="truth"))
+    for number_of, run in enumerate(others, start=2):
+        columns.append(_speed_up(number_of, run))
+        columns.append(Column(f"speed_up_of_{number_of}", kind="text"))
     for number_of, run in enumerate(results.runs, start=1):
         columns.append(
             Column(f"peak_memory_mb_{number_of}", f"Peak memory, {run} (MB)", kind="number")
@@ -53,8 +70,9 @@ def runs_table(results: Results) -> Table:
         "runs",
         "Cells that several runs measured",
         "Speed-up and memory reduction are those of "
-        f"{listing(others)} against {first}: above 1 is faster, or needs less. Whether it is more "
-        "than noise is for repeated processes to say (bench compare).",
+        f"{listing(others)} against {first}: above 1 is faster, or needs less; warm passes against "
+        "warm ones, else first passes against first ones. Whether it is more than noise is for "
+        "repeated processes to say (bench compare).",
         tuple(columns),
         rows,
         "No cell was measured by more than one run.",
@@ -72,23 +90,16 @@ def runs_sentences(results: Results) -> list[str]:
     first, *others = (f"**{markdown(run)}**" for run in results.runs)
     sentences = []
     for place, run in enumerate(others, start=2):
-        speeds = [row[key] for row in rows if row.get(key := f"speed_up_{place}")]
+        speeds = {
+            of: [row[f"speed_up_{place}"] for row in rows if row.get(f"speed_up_of_{place}") == of]
+            for of in PASSES
+        }
         memory = [row[key] for row in rows if row.get(key := f"memory_reduction_{place}")]
-        if not speeds:
-            sentences.append(f"{run} and {first} measured no cell in common.")
+        parts = [_median_words(of, found) for of, found in speeds.items() if found]
+        if not parts:
+            sentences.append(f"{run} and {first} measured no cell in common by passes of one kind.")
             continue
-        middle = median(speeds)
-        words = (
-            f"{number(middle)} times as fast"
-            if middle >= 1
-            else f"{number(1 / middle)} times as long a pass"
-        )
-        sentence = (
-            f"{run} against {first}: {words} in the median of {count(len(speeds), 'cell')} that "
-            "both measured"
-        )
-        if number(min(speeds)) != number(max(speeds)):
-            sentence += f" ({number(min(speeds))} to {number(max(speeds))} times as fast)"
+        sentence = f"{run} against {first}: {'; '.join(parts)}"
         if memory:
             share = percent_of(median(memory))
             sentence += (
@@ -96,6 +107,21 @@ def runs_sentences(results: Results) -> list[str]:
             )
         sentences.append(f"{sentence}.")
     return sentences
+
+
+def _median_words(of: Pass, speeds: Sequence[float]) -> str:
+    """How fast a run is against the first, in the median of cells that both have such a pass of."""
+    middle = median(speeds)
+    words = (
+        f"{number(middle)} times as fast"
+        if middle >= 1
+        else f"{number(1 / middle)} times as long a pass"
+    )
+    which = "that both measured" if of == "warm" else "of which a first, cold pass is all there is"
+    text = f"{words} in the median of {count(len(speeds), 'cell')} {which}"
+    if number(min(speeds)) != number(max(speeds)):
+        text += f" ({number(min(speeds))} to {number(max(speeds))} times as fast)"
+    return text
 
 
 def shared_cells(results: Results) -> dict[Key, dict[str, RunRecord]]:
@@ -129,18 +155,21 @@ def _row(found: dict[str, RunRecord], results: Results) -> dict[str, Any]:
     reference = found.get(results.runs[0])
     for number_of, run in enumerate(results.runs, start=1):
         cell = found.get(run)
-        row[f"latency_ms_{number_of}"] = cell.latency_ms if cell else None
-        row[f"latency_ci_low_ms_{number_of}"] = cell.latency_ci_low_ms if cell else None
-        row[f"latency_ci_high_ms_{number_of}"] = cell.latency_ci_high_ms if cell else None
+        warm = pass_ms(cell, "warm") if cell else None
+        row[f"latency_ms_{number_of}"] = warm
+        row[f"latency_ci_low_ms_{number_of}"] = cell.latency_ci_low_ms if cell and warm else None
+        row[f"latency_ci_high_ms_{number_of}"] = cell.latency_ci_high_ms if cell and warm else None
+        row[f"first_call_ms_{number_of}"] = pass_ms(cell, "first") if cell else None
+        row[f"disturbed_{number_of}"] = is_disturbed(cell) if cell else None
         row[f"peak_memory_mb_{number_of}"] = peak_memory_mb(cell) if cell else None
         row[f"peak_memory_counter_{number_of}"] = peak_counter(cell) if cell else None
         if number_of == 1 or cell is None or reference is None:
             continue
-        row[f"speed_up_{number_of}"] = ratio(reference.latency_ms, cell.latency_ms)
-        if peak_counter(reference) == peak_counter(cell):
-            row[f"memory_reduction_{number_of}"] = ratio(
-                peak_memory_mb(reference), peak_memory_mb(cell)
-            )
+        if times := like_times((cell, reference)):
+            row[f"speed_up_{number_of}"] = times.ratio
+            row[f"speed_up_of_{number_of}"] = times.of
+        if peaks := like_peaks((cell, reference)):
+            row[f"memory_reduction_{number_of}"] = peaks.ratio
     return row
 
 
@@ -153,7 +182,40 @@ def _latency_column(number_of: int, run: str) -> Column:
         half = None if low is None or high is None else max(high - value, value - low)
         return plus_minus(value, half)
 
-    return Column(key, f"Latency, {run} (ms)", text, kind="number")
+    return Column(
+        key,
+        f"Latency, {run} (ms)",
+        text,
+        kind="number",
+        mark=lambda row: Mark.DISTURBED if row[key] and row[f"disturbed_{number_of}"] else None,
+    )
+
+
+def _first_column(number_of: int, run: str, *, shown: bool) -> Column:
+    key, warm = f"first_call_ms_{number_of}", f"latency_ms_{number_of}"
+
+    def mark(row: Row) -> Mark | None:
+        # What was watched are the passes that count as the latency.
+        only = row[key] and not row[warm]
+        return Mark.DISTURBED if only and row[f"disturbed_{number_of}"] else None
+
+    heading = f"First pass, {run} (ms)" if shown else None
+    return Column(key, heading, lambda row: number(row[key]), kind="number", mark=mark)
+
+
+def _speed_up(number_of: int, run: str) -> Column:
+    key = f"speed_up_{number_of}"
+
+    def marks(row: Row) -> list[Mark]:
+        if row.get(key) is None:
+            return []
+        found = [Mark.COLD] if row[f"speed_up_of_{number_of}"] == "first" else []
+        disturbed = row["disturbed_1"] or row[f"disturbed_{number_of}"]
+        return found + ([Mark.DISTURBED] if disturbed else [])
+
+    return Column(
+        key, f"Speed-up, {run}", lambda row: f"{number(row[key])}x", kind="number", mark=marks
+    )
 
 
 def _quotient(key: str, heading: str) -> Column:

@@ -2,20 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.passes import is_disturbed, like_bounds, like_peaks, like_times
 from bench.record import Record
 from reports.lettering import wrapped
 from reports.quality_points import metric
 from reports.quality_table import comparable
-from reports.results import Results, Series, peak_memory_mb, ratio
+from reports.results import Results, Series, ratio
 from reports.style import (
     COLUMN,
+    HOLLOW,
     PAGE,
+    RING,
+    RINGED,
     Key,
     Look,
     legend_below,
@@ -49,7 +53,16 @@ class Pair:
 
 
 Bounds = tuple[float, float] | None
-Panel = tuple[str, Callable[[Pair], float | None], Callable[[Pair], Bounds]]
+
+
+class Panel(NamedTuple):
+    """A quantity whose quotients a panel shows."""
+
+    title: str
+    value: Callable[[Pair], float | None]
+    bounds: Callable[[Pair], Bounds] = lambda _: None
+    timed: bool = False
+    """Whether a pair's kind of pass, and what disturbed it, tell in the value."""
 
 
 def settings_pairs(results: Results) -> list[Pair]:
@@ -93,7 +106,7 @@ def settings_figure(results: Results) -> Figure | None:
     None where no model was measured in both.
     """
     pairs = settings_pairs(results)
-    panels = [panel for panel in _PANELS if any(panel[1](pair) for pair in pairs)]
+    panels = [panel for panel in _PANELS if any(panel.value(pair) for pair in pairs)]
     if not panels:
         return None
     rows = list(dict.fromkeys(pair.row for pair in pairs))
@@ -115,7 +128,14 @@ def settings_figure(results: Results) -> Figure | None:
     keys: list[tuple[Key, str]] = [
         (Line2D([], [], linestyle="none", **_mark(look[name])), name) for name in settings
     ]
+    if any(panel.timed for panel in panels):
+        keys += _pass_keys(pairs)
     note = "Over whole images in fp32; below 1 is better."
+    if missing := sum(_latency(pair) is None for pair in pairs):
+        note += (
+            f" {count(missing, 'latency ratio')} absent: of one side a warm time is known, of the "
+            "other a first pass."
+        )
     if any(pair.random for pair in pairs):
         note += " † random weights: speed and memory only."
     if bars:
@@ -160,35 +180,55 @@ def _style_loss(
 def _title(panel: Panel, pairs: Sequence[Pair]) -> str:
     """The style loss is of other pictures than the cost, so it says of which size."""
     if panel is not _STYLE_LOSS:
-        return panel[0]
+        return panel.title
     sizes = sorted({pair.judged for pair in pairs if pair.judged})
-    return f"{panel[0]}\nat {listing([f'{width}x{height}' for width, height in sizes])} px"
+    return f"{panel.title}\nat {listing([f'{width}x{height}' for width, height in sizes])} px"
 
 
 def _latency(pair: Pair) -> float | None:
-    return ratio(pair.record.latency_ms, pair.reference.latency_ms)
+    found = like_times((pair.reference, pair.record))
+    return found.ratio if found else None
 
 
 def _latency_bounds(pair: Pair) -> Bounds:
-    ours, theirs = pair.record, pair.reference
-    low = ratio(ours.latency_ci_low_ms, theirs.latency_ci_high_ms)
-    high = ratio(ours.latency_ci_high_ms, theirs.latency_ci_low_ms)
-    return None if low is None or high is None else (low, high)
+    return like_bounds(pair.record, pair.reference)
 
 
 def _memory(pair: Pair) -> float | None:
-    return ratio(peak_memory_mb(pair.record), peak_memory_mb(pair.reference))
+    found = like_peaks((pair.reference, pair.record))
+    return found.ratio if found else None
 
 
 def _energy(pair: Pair) -> float | None:
     return ratio(energy_j(pair.record), energy_j(pair.reference))
 
 
-_STYLE_LOSS: Panel = ("Style loss ratio", lambda pair: pair.style_loss, lambda _: None)
+def _cold(pair: Pair) -> bool:
+    found = like_times((pair.reference, pair.record))
+    return found is not None and found.of == "first"
+
+
+def _disturbed(pair: Pair) -> bool:
+    return is_disturbed(pair.record) or is_disturbed(pair.reference)
+
+
+def _pass_keys(pairs: Sequence[Pair]) -> list[tuple[Key, str]]:
+    """Legend of the marks of first passes and of disturbed ones, where there are any."""
+    keys: list[tuple[Key, str]] = []
+    timed = [pair for pair in pairs if _latency(pair)]
+    if any(map(_cold, timed)):
+        hollow = _mark(Look((0.2, 0.2, 0.2), "o"), hollow=True)
+        keys.append((Line2D([], [], linestyle="none", **hollow), HOLLOW))
+    if any(map(_disturbed, timed)):
+        keys.append((Line2D([], [], **RING), RINGED))
+    return keys
+
+
+_STYLE_LOSS = Panel("Style loss ratio", lambda pair: pair.style_loss)
 _PANELS: tuple[Panel, ...] = (
-    ("Latency ratio", _latency, _latency_bounds),
-    ("Peak memory ratio", _memory, lambda _: None),
-    ("Energy ratio", _energy, lambda _: None),
+    Panel("Latency ratio", _latency, _latency_bounds, timed=True),
+    Panel("Peak memory ratio", _memory),
+    Panel("Energy ratio", _energy),
     _STYLE_LOSS,
 )
 
@@ -201,7 +241,7 @@ def _draw(
     look: Mapping[str, Look],
 ) -> bool:
     """Whether any has an interval."""
-    _, value, bounds = panel
+    value, bounds = panel.value, panel.bounds
     settings = list(look)
     step = min(0.16, 0.7 / len(settings))
     drawn, any_bars = [1.0], False
@@ -209,7 +249,11 @@ def _draw(
         shift = step * (settings.index(name) - (len(settings) - 1) / 2)
         own = [(v, pair) for pair in pairs if pair.setting == name and (v := value(pair))]
         places = [rows.index(pair.row) + shift for _, pair in own]
-        axes.plot([v for v, _ in own], places, linestyle="none", zorder=3, **_mark(look[name]))
+        for y, (v, pair) in zip(places, own, strict=True):
+            mark = _mark(look[name], hollow=panel.timed and _cold(pair))
+            axes.plot([v], [y], linestyle="none", zorder=3, **mark)
+            if panel.timed and _disturbed(pair):
+                axes.plot([v], [y], zorder=2.5, **RING)
         bars = [(y, *b) for y, (_, pair) in zip(places, own, strict=True) if (b := bounds(pair))]
         if bars:
             axes.hlines(*zip(*bars, strict=True), color=look[name].colour, linewidth=0.9)
@@ -231,10 +275,11 @@ def _draw(
     return any_bars
 
 
-def _mark(look: Look) -> dict[str, Any]:
+def _mark(look: Look, *, hollow: bool = False) -> dict[str, Any]:
     return {
         "marker": look.marker,
         "color": look.colour,
-        "markeredgecolor": "white",
-        "markeredgewidth": 0.4,
+        "markerfacecolor": "white" if hollow else look.colour,
+        "markeredgecolor": look.colour if hollow else "white",
+        "markeredgewidth": 0.9 if hollow else 0.4,
     }

@@ -99,6 +99,18 @@ class Look(NamedTuple):
     marker: str
 
 
+HOLLOW = "first pass, cold (hollow)"
+"""In legends: of marks without a filling."""
+RINGED = "disturbed (ringed)"
+RING: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 8.0,
+    "markerfacecolor": "none",
+    "markeredgecolor": FAILURE,
+    "markeredgewidth": 0.7,
+    "linestyle": "none",
+}
+"""Line2D settings of what is laid around the mark of a disturbed measurement."""
 _LABELLED = (
     (2e3, (1.0,)),
     (30.0, (1.0, 3.0)),

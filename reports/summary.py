@@ -3,6 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from bench.passes import (
+    is_disturbed,
+    like_peaks,
+    like_times,
+    no_like_times,
+    peak_memory_mb,
+)
 from bench.record import Record
 from reports.caveats import caveats, failures
 from reports.model_rows import ENDED_BY, ended_by_memory, reach
@@ -10,14 +17,15 @@ from reports.quality_points import metric_interval, metrics_overlap, no_quality,
 from reports.quality_remarks import absent_everywhere, metric_names
 from reports.quality_table import comparable
 from reports.results import (
-    STATUS_WORDS,
+    ENDING_WORDS,
+    NOT_RUN,
     CommonSize,
     Results,
     Series,
     baseline,
     common_size,
+    ending,
     next_size,
-    peak_memory_mb,
     ratio,
 )
 from reports.runs_table import runs_sentences
@@ -47,11 +55,11 @@ def overview(results: Results) -> str:
     devices = listing(list(dict.fromkeys(record.device for record in records)))
     caps = sorted({record.memory_cap_mb for record in records if record.memory_cap_mb})
     under = f" under a memory cap of {listing([gigabytes(cap) for cap in caps])}" if caps else ""
-    ends = Counter(str(record.status) for record in records)
+    ends = Counter(ending(record) for record in records)
     words = [
-        f"{ends[status]} {'measured' if status == 'ok' else word}"
-        for status, word in STATUS_WORDS.items()
-        if ends[status]
+        f"{ends[end]} {'measured' if end == 'ok' else word}"
+        for end, word in ENDING_WORDS.items()
+        if ends[end]
     ]
     cells = count(len(records), "record")
     return f"{several}{cells} of {models} on {markdown(devices)}{under}: {listing(words)}."
@@ -106,7 +114,7 @@ def _searched(one: Series) -> str | None:
         return None
     size = f"{megapixels(found['megapixels'])} ({found['width']}x{found['height']})"
     ended, beyond = ENDED_BY.get(found["limit"]), found["beyond_megapixels"]
-    why = f"{megapixels(beyond)}: {STATUS_WORDS[ended]}" if ended else "nothing larger was tried"
+    why = f"{megapixels(beyond)}: {ENDING_WORDS[ended]}" if ended else "nothing larger was tried"
     return f"Searched for, the largest that runs is {size}; {why}."
 
 
@@ -115,12 +123,12 @@ def _swept(one: Series) -> str:
     start = f"to {_size(one.ok[-1])}" if one.ok else "measured at no size"
     if beyond is None:
         return f"{start}, the largest that was asked for."
-    why = STATUS_WORDS[beyond.status]
+    why = ENDING_WORDS[ending(beyond)]
     if beyond.status == "out_of_memory" and beyond.requested_mb is not None:
         why += f", asking for {gigabytes(beyond.requested_mb)}"
         if beyond.free_mb is not None:
             why += f" with {gigabytes(beyond.free_mb)} free"
-    elif beyond.estimate_s is not None and beyond.status in ("skipped", "predicted"):
+    elif beyond.estimate_s is not None and ending(beyond) in NOT_RUN:
         why += f", one pass extrapolated to {number(beyond.estimate_s)} s, not measured"
     return f"{start}; {megapixels(beyond.megapixels)}: {why}."
 
@@ -129,7 +137,8 @@ def _costs(results: Results, common: CommonSize | None) -> list[str]:
     if common is None or len(results.performance) < 2:
         return []
     cells = [(one, cell) for one in results.performance if (cell := one.at(common.size))]
-    timed = [(cell.latency_ms, one) for one, cell in cells if cell.latency_ms]
+    times = like_times(cell for _, cell in cells)
+    timed = list(zip(times.each, [one for one, _ in cells], strict=True)) if times else []
     held = [(peak, one) for one, cell in cells if (peak := peak_memory_mb(cell))]
     size = f"{megapixels(common.megapixels)} ({common.size[0]}x{common.size[1]})"
     which = "every model was measured at" if not common.missing else "most were measured at"
@@ -138,7 +147,13 @@ def _costs(results: Results, common: CommonSize | None) -> list[str]:
         (fast, quickest), (slow, slowest) = _ends(timed)
         sentences.append(
             f"At {size}, the largest size {which}, {_name(quickest)} is the fastest with "
-            f"{seconds(fast)} and {_name(slowest)} the slowest with {seconds(slow)} a pass."
+            f"{seconds(fast)} and {_name(slowest)} the slowest with {seconds(slow)} a pass"
+            f"{'' if times and times.of == 'warm' else ', each by its first pass, which is cold'}."
+        )
+    elif len(cells) > 1:
+        sentences.append(
+            f"At {size}, the largest size {which}, no fastest is named: "
+            f"{no_like_times(cell for _, cell in cells)}."
         )
     if len(held) > 1:
         (low, smallest), (high, largest) = _ends(held)
@@ -174,20 +189,28 @@ def _reductions(results: Results, common: CommonSize | None) -> list[str]:
         if reference is None or here is None or there is None:
             continue
         found = []
-        speed = ratio(there.latency_ms, here.latency_ms)
-        if speed:
-            found.append(
+        times, peaks = like_times((here, there)), like_peaks((here, there))
+        speed = times.ratio if times else None
+        if times and speed:
+            words = (
                 f"{number(speed)} times as fast"
                 if speed >= 1
                 else f"{number(1 / speed)} times as long a pass"
             )
-        if memory := ratio(peak_memory_mb(there), peak_memory_mb(here)):
-            found.append(f"{percent_of(memory)} of its peak memory")
+            careful = ["first passes, cold"] if times.of == "first" else []
+            careful += (
+                ["measured under disturbance"] if any(map(is_disturbed, (here, there))) else []
+            )
+            found.append(f"{words}{f' ({listing(careful)})' if careful else ''}")
+        if peaks:
+            found.append(f"{percent_of(peaks.ratio)} of its peak memory")
         if parameters := ratio(there.parameters, here.parameters):
             found.append(f"{percent_of(parameters)} of its parameters")
         if further := _further(one, reference):
             found.append(further)
         if found:
+            if not times:
+                found.append(f"no factor of speed, since {no_like_times((here, there))}")
             sentence = f"{_name(one)} against {_name(reference)} at {megapixels(here.megapixels)}"
             sentences.append((speed or 0.0, f"{sentence}: {listing(found)}."))
     return [sentence for _, sentence in sorted(sentences, key=lambda pair: -pair[0])]

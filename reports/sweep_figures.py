@@ -8,11 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from reports.lettering import printable
-from reports.results import STATUS_WORDS, Results, Series
+from reports.results import ENDING_WORDS, Results, Series, ending
 from reports.style import (
     COLUMN,
     GREY,
+    HOLLOW,
     PAGE,
+    RING,
+    RINGED,
     Key,
     legend_below,
     line_styles,
@@ -24,8 +27,8 @@ from reports.sweep_panels import (
     BARS,
     CAP_LINE,
     CARD_LINE,
+    ENDING_MARKS,
     PREDICTED,
-    STATUS_MARKS,
     Keys,
     Panel,
     caps,
@@ -33,7 +36,6 @@ from reports.sweep_panels import (
     draw_series,
     draw_strip,
     lost,
-    measured_once,
     over,
     panels,
     strip_rows,
@@ -175,16 +177,19 @@ def _legend(
         (_setting(style, keys.bars[name]), name) for name, style in styles.items() if name
     ]
     marks: list[tuple[Key, str]] = []
-    if any(measured_once(cell, quantity) for one in series for cell, _ in quantity.measured(one)):
+    values = [cell for one in series for cell, _ in quantity.measured(one)]
+    if any(map(quantity.cold, values)):
         hollow: dict[str, Any] = {"marker": "o", "color": "0.2", "markerfacecolor": "white"}
-        marks.append((Line2D([], [], linestyle="-", **hollow), "measured once (hollow)"))
+        marks.append((Line2D([], [], linestyle="-", **hollow), HOLLOW))
+    if any(map(quantity.disturbed, values)):
+        marks.append((Line2D([], [], **RING), RINGED))
     if any(quantity.predicted(one) for one in series):
         dotted = Line2D([], [], linestyle=":", color="0.2", **PREDICTED)
         marks.append((dotted, "extrapolated, not measured"))
-    ends = {cell.status for one in series for cell in lost(one, quantity)}
-    for status, mark in STATUS_MARKS.items():
-        if status in ends:
-            marks.append((Line2D([], [], linestyle="none", **mark), STATUS_WORDS[status]))
+    ends = {ending(cell) for one in series for cell in lost(one, quantity)}
+    for end, mark in ENDING_MARKS.items():
+        if end in ends:
+            marks.append((Line2D([], [], linestyle="none", **mark), ENDING_WORDS[end]))
     return [models, settings if len(styles) > 1 else [], marks]
 
 
@@ -208,6 +213,11 @@ def _note(
     parts = [quantity.note] if quantity.note else []
     if any(quantity.bounds(cell) for one in series for cell, _ in quantity.measured(one)):
         parts.append(quantity.bars)
+    values = [cell for one in series for cell, _ in quantity.measured(one)]
+    if len({quantity.cold(cell) for cell in values}) > 1:
+        parts.append("Lines join passes of one kind, cold or warm.")
+    if any(map(quantity.disturbed, values)):
+        parts.append("Faint: beside a disturbed one.")
     if any(one.random for one in series):
         parts.append("† random weights: speed and memory only.")
     parts += _covered(shown, quantity)

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withTickedStroke
 
 from bench.record import Record
-from reports.results import Results, Series
-from reports.style import FAILURE, GREY, SMALL, Look
+from reports.results import RUN_LIMIT, Results, Series, ending
+from reports.style import FAILURE, GREY, RING, SMALL, Look
 from reports.sweep_quantities import Quantity
 from reports.text import gigabytes
 
@@ -28,19 +29,22 @@ CAP_LINE: dict[str, Any] = {
 """A wall, with ticks on its far side: dashes tell runs and settings apart."""
 CARD_LINE: dict[str, Any] = {"color": "0.45", "linestyle": (0, (1, 1.5)), "linewidth": 0.7}
 HOURGLASS = ((-1, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
-STATUS_MARKS: Mapping[str, Mapping[str, Any]] = {
+ENDING_MARKS: Mapping[str, Mapping[str, Any]] = {
     "out_of_memory": {"marker": "x", "color": FAILURE, "markeredgewidth": 1.2},
     "timeout": {"marker": HOURGLASS, "color": FAILURE, "markeredgewidth": 0.5},
     "crashed": {"marker": "*", "color": FAILURE, "markeredgewidth": 0.3, "markersize": 5.5},
     "unsupported": {"marker": "s", "color": GREY, "markerfacecolor": "white"},
     "skipped": {"marker": "o", "color": GREY, "markerfacecolor": "white"},
+    RUN_LIMIT: {"marker": HOURGLASS, "color": GREY, "markerfacecolor": "white"},
     "predicted": {"marker": "d", "color": GREY, "markerfacecolor": "white"},
 }
-"""Line2D settings of each status that has no measurement; failures red, what was not run hollow."""
+"""Line2D settings of each ending without a measurement; failures red, what was not run hollow."""
 PREDICTED: dict[str, Any] = {"marker": "D", "markerfacecolor": "white", "markersize": 3.8}
 BARS = (None, "_", "x", "+", "|")
 """Laid over every mark of a line style: a mark alone, or on a dotted line, has no dashes to tell
 what setting it is of. Upright ones come last: an interval would cover them."""
+FAINT = 0.35
+"""Opacity of a line beside a disturbed measurement."""
 _SAME = 1.03
 """A card within this factor of a cap is drawn as the cap alone."""
 _APART = 0.045
@@ -107,9 +111,16 @@ def draw_series(axes: Axes, one: Series, quantity: Quantity, keys: Keys) -> None
     """Measurements and their intervals, then predictions dotted."""
     look, bar, found = keys.look[one.model], keys.bars[one.line], quantity.measured(one)
     x, y = [cell.megapixels for cell, _ in found], [value for _, value in found]
-    axes.plot(x, y, color=look.colour, linestyle=keys.lines[one.line], zorder=2)
+    for begin, end, faint in lines(found, quantity):
+        axes.plot(
+            *(x[begin : end + 1], y[begin : end + 1]),
+            color=look.colour,
+            linestyle=keys.lines[one.line],
+            alpha=FAINT if faint else None,
+            zorder=2,
+        )
     for once in (False, True):
-        some = [n for n, (cell, _) in enumerate(found) if measured_once(cell, quantity) is once]
+        some = [n for n, (cell, _) in enumerate(found) if quantity.cold(cell) is once]
         if some:
             axes.plot(
                 *([x[n] for n in some], [y[n] for n in some]),
@@ -124,6 +135,8 @@ def draw_series(axes: Axes, one: Series, quantity: Quantity, keys: Keys) -> None
             if bar:
                 on = [(x[n], y[n]) for n in some]
                 axes.plot(*zip(*on, strict=True), **over(bar, look.colour if once else "white"))
+    if ringed := [n for n, (cell, _) in enumerate(found) if quantity.disturbed(cell)]:
+        axes.plot([x[n] for n in ringed], [y[n] for n in ringed], zorder=2.5, **RING)
     bars = [(cell.megapixels, *bounds) for cell, _ in found if (bounds := quantity.bounds(cell))]
     if bars:
         at, low, high = (list(values) for values in zip(*bars, strict=True))
@@ -145,9 +158,22 @@ def over(bar: str, colour: Any) -> dict[str, Any]:
     return {**mark, "color": colour, "linestyle": "none", "zorder": 3.5}
 
 
-def measured_once(cell: Record, quantity: Quantity) -> bool:
-    """Whether a value is that of one pass alone, the first."""
-    return quantity.timed and cell.repeats == 1
+def lines(found: Sequence[tuple[Record, float]], quantity: Quantity) -> list[tuple[int, int, bool]]:
+    """Between which points of a series lines are drawn, and whether faintly.
+
+    A line joins passes of one kind: none goes from a warm time to a cold one. It is faint beside a
+    disturbed one. Each is given by its first and last point.
+    """
+    pieces: list[tuple[int, int, bool]] = []
+    for place, ((one, _), (other, _)) in enumerate(pairwise(found)):
+        if quantity.cold(one) != quantity.cold(other):
+            continue
+        faint = quantity.disturbed(one) or quantity.disturbed(other)
+        if pieces and pieces[-1][1:] == (place, faint):
+            pieces[-1] = (pieces[-1][0], place + 1, faint)
+        else:
+            pieces.append((place, place + 1, faint))
+    return pieces
 
 
 def caps(series: Sequence[Series]) -> list[float]:
@@ -236,9 +262,9 @@ def draw_strip(axes: Axes, panel: Panel, quantity: Quantity, keys: Keys, rows: i
             place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
             axes.plot([-0.055], [row], **over(bar, "white"), **place)
         for cell in lost(one, quantity):
-            marks.setdefault(cell.status, []).append((cell.megapixels, row))
-    for status, places in marks.items():
-        mark = {"markersize": 3.8, "markeredgewidth": 0.8, **STATUS_MARKS[status]}
+            marks.setdefault(ending(cell), []).append((cell.megapixels, row))
+    for end, places in marks.items():
+        mark = {"markersize": 3.8, "markeredgewidth": 0.8, **ENDING_MARKS[end]}
         axes.plot(*zip(*places, strict=True), linestyle="none", clip_on=False, **mark)
     if len(shown) < len(some):
         axes.text(

@@ -3,11 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench.measure.conditions import disturbances
+from bench.passes import (
+    FIRST_PASS_PEAKS,
+    is_cold,
+    is_disturbed,
+    peak_counter,
+    peak_memory_mb,
+    peak_pass,
+)
 from bench.record import Record
-from reports.results import COUNTER_WORDS, Results, Series, peak_counter, peak_memory_mb
-
-NOT_RUN = ("skipped", "predicted")
-"""Statuses of cells that may have a prediction in place of a measurement."""
+from reports.results import COUNTER_WORDS, NOT_RUN, Results, Series, ending
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,10 @@ class Quantity:
     """A prediction for a cell that was not run, in the label's unit."""
     capped: bool = False
     """Whether the memory cap is on this axis."""
-    timed: bool = False
-    """Whether a cell of one repeat is less sure than one of many."""
+    cold: Callable[[Record], bool] = lambda _: False
+    """Whether the value is of a first pass, where others are of warm ones."""
+    disturbed: Callable[[Record], bool] = lambda _: False
+    """Whether something disturbed the measurement of the value."""
     note: str = ""
     """What the reader must know, in sentences."""
     bars: str = ""
@@ -38,7 +46,7 @@ class Quantity:
 
     def foretold(self, cell: Record) -> float | None:
         """The prediction for a cell that was not run, if it is above zero."""
-        value = self.estimate(cell) if cell.status in NOT_RUN else None
+        value = self.estimate(cell) if ending(cell) in NOT_RUN else None
         return value if value and value > 0 else None
 
     def predicted(self, one: Series) -> list[tuple[float, float]]:
@@ -76,6 +84,7 @@ def memory(results: Results) -> Quantity:
         value,
         estimate=estimate,
         capped=True,
+        cold=lambda cell: peak_pass(cell) == "first" and peak_counter(cell) not in FIRST_PASS_PEAKS,
         note=f"Counter: {', '.join(counters)}." if counters else "",
     )
 
@@ -89,11 +98,13 @@ def latency() -> Quantity:
 
     return Quantity(
         "latency",
-        "Latency (s), median wall time",
+        "Latency (s), wall time",
         lambda cell: None if cell.latency_ms is None else cell.latency_ms / 1000,
         bounds=bounds,
         estimate=lambda cell: cell.estimate_s,
-        timed=True,
+        cold=is_cold,
+        disturbed=is_disturbed,
+        note="Median of warm passes where there was time for any.",
         bars="Bars: 95 % interval of the median.",
     )
 
@@ -112,7 +123,8 @@ def throughput() -> Quantity:
         "Throughput (megapixels/s)",
         lambda cell: cell.throughput_mp_s,
         bounds=bounds,
-        timed=True,
+        cold=is_cold,
+        disturbed=is_disturbed,
         note="Passes back to back (on a CPU: size over median latency).",
         bars="Bars: from the 95 % interval of the latency.",
     )
@@ -124,6 +136,7 @@ def energy() -> Quantity:
         "energy",
         "Energy (J per megapixel)",
         lambda cell: None if (found := energy_j(cell)) is None else found / cell.megapixels,
+        disturbed=lambda cell: bool(disturbances(cell.energy_conditions)),
         note="Gross: what the device takes when it idles is included.",
     )
 

@@ -5,9 +5,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from bench.passes import is_disturbed, latency_pass
 from bench.record import Record
 from reports.identity import identity_columns, settings_words
-from reports.results import NOT_RUN, STATUS_WORDS, Results, RunRecord
+from reports.results import ENDING_WORDS, NOT_RUN, Results, RunRecord, ending_of
 from reports.table import Column, Mark, Row, Table
 from reports.text import approximately, interval
 
@@ -30,7 +31,12 @@ def sweep_table(results: Results) -> Table:
         Column("height"),
         Column("megapixels", "Size (MP)"),
         Column("weights", "Weights", paper=False),
-        Column("status", "Status", lambda row: STATUS_WORDS[row["status"]], mark=_failed),
+        Column(
+            "status",
+            "Status",
+            lambda row: ENDING_WORDS[ending_of(row["status"], row["reason_code"])],
+            mark=_failed,
+        ),
         Column(
             "latency_ms",
             "Latency (ms) [95 % interval]",
@@ -39,8 +45,10 @@ def sweep_table(results: Results) -> Table:
             ),
             always=True,
             absent=_estimate,
-            mark=lambda row: Mark.PREDICTED if _estimate(row) else None,
+            mark=_timed,
         ),
+        Column("latency_pass", kind="text"),
+        Column("disturbed", kind="truth"),
         Column("latency_ci_low_ms"),
         Column("latency_ci_high_ms"),
         Column("repeats", "Repeats"),
@@ -73,10 +81,13 @@ def sweep_table(results: Results) -> Table:
     rows = []
     for record in records:
         row = {column.key: getattr(record, column.key, None) for column in columns}
+        row["latency_pass"] = latency_pass(record)
+        row["disturbed"] = is_disturbed(record) if record.conditions is not None else None
         row["conditions"] = ", ".join(record.conditions or ()).replace("_", " ") or None
         rows.append({**row, "run": record.run, "short": names[record.model]})
     note = (
-        "Latency is the median wall time of one pass; with one repeat there is no interval. "
+        "Latency is the median wall time of one warm pass, or the one cold pass there was time for "
+        "(‖), which has no interval and is not compared with warm ones. "
         "MB is 10^6 bytes."
         + (" Process numbers the repeats of a cell in fresh processes." if several else "")
     )
@@ -186,7 +197,14 @@ def _failed(row: Row) -> Mark | None:
     return None if row["status"] == "ok" else Mark.FAILED
 
 
+def _timed(row: Row) -> list[Mark]:
+    found = [Mark.PREDICTED] if _estimate(row) else []
+    found += [Mark.COLD] if row["latency_pass"] == "first" else []
+    return found + ([Mark.DISTURBED] if row["latency_pass"] and row["disturbed"] else [])
+
+
 def _estimate(row: Row) -> str | None:
-    if row["status"] not in NOT_RUN or row["estimate_s"] is None:
+    end = ending_of(row["status"], row["reason_code"])
+    if end not in NOT_RUN or row["estimate_s"] is None:
         return None
     return approximately(1000 * row["estimate_s"])

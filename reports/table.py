@@ -27,6 +27,8 @@ class Mark(Enum):
     PREDICTED = ("‡", "predicted from other cells, not measured")
     FAILED = ("§", "not measured, as the cell ended so")
     ELSEWHERE = ("*", "at the largest size at which both were measured, a smaller one")
+    COLD = ("‖", "of a first pass, which is cold: there was no time for a warm one")
+    DISTURBED = ("◊", "measured under disturbance, which may tell in the time")
     BIASED = ("¶", "mostly the bias of a small set: compare at equal sizes only, no best is marked")
 
     @property
@@ -55,8 +57,8 @@ class Column:
     """What stands for a value that is not there; a dash by default."""
     better: Better = "none"
     """Which way is better: the best and the second best value of a group are marked."""
-    mark: Callable[[Row], Mark | None] | None = None
-    """The footnote on a cell."""
+    mark: Callable[[Row], Mark | Sequence[Mark] | None] | None = None
+    """The footnotes on a cell."""
     kind: Kind | None = None
     """For Parquet; by default that of the record's field of this name, else that of the values."""
     paper: bool = True
@@ -80,7 +82,7 @@ class Shown:
 
     text: str
     rank: Rank | None = None
-    mark: Mark | None = None
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ class Table:
                 Shown(
                     _text(column, row),
                     ranked[position][index],
-                    column.mark(row) if column.mark else None,
+                    _marks(column, row),
                 )
                 for position, column in enumerate(columns)
             ]
@@ -198,7 +200,7 @@ class Table:
 
 def footnotes(cells: Sequence[Sequence[Shown]]) -> list[Mark]:
     """The marks on these cells, each once, in their fixed order."""
-    used = {cell.mark for row in cells for cell in row}
+    used = {mark for row in cells for cell in row for mark in cell.marks}
     return [mark for mark in Mark if mark in used]
 
 
@@ -232,11 +234,19 @@ def _text(column: Column, row: Row) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 
+def _marks(column: Column, row: Row) -> tuple[Mark, ...]:
+    found = column.mark(row) if column.mark else None
+    if found is None:
+        return ()
+    return (found,) if isinstance(found, Mark) else tuple(found)
+
+
 def _markdown_cell(cell: Shown) -> str:
     text = markdown(cell.text)
     if cell.rank:
         text = f"**{text}**" if cell.rank == "best" else f"<ins>{text}</ins>"
-    return f"{text} {markdown(cell.mark.sign)}" if cell.mark else text
+    signs = " ".join(markdown(mark.sign) for mark in cell.marks)
+    return f"{text} {signs}" if signs else text
 
 
 def _csv_value(value: Any) -> Any:

@@ -4,7 +4,7 @@ from reports.identity import identity_columns
 from reports.model_table import model_table
 from reports.preferences import Shares
 from reports.quality_table import quality_table
-from reports.results import STATUS_WORDS, Results
+from reports.results import ENDING_WORDS, Results, ending_of
 from reports.runs_table import runs_table
 from reports.sweep_table import pairs_table, records_table, sweep_table
 from reports.table import Column, Table
@@ -42,7 +42,11 @@ def failures_table(results: Results) -> Table:
         Column("height"),
         Column("megapixels", "Size (MP)", paper=False),
         Column("weights"),
-        Column("status", "Status", lambda row: STATUS_WORDS[row["status"]]),
+        Column(
+            "status",
+            "Status",
+            lambda row: ENDING_WORDS[ending_of(row["status"], row["reason_code"])],
+        ),
         Column("reason_code", "Reason", paper=False),
         Column("requested_mb", "Asked for (MB)"),
         Column("free_mb", "Free (MB)"),

@@ -6,7 +6,7 @@ from statistics import quantiles
 from typing import Any
 
 from bench.run.records import record_name, words_for_non_finite
-from reports.results import RunRecord
+from reports.results import RunRecord, ending
 
 GROUPS = {
     "kind": "What was measured",
@@ -93,6 +93,7 @@ def _fields(record: RunRecord) -> dict[str, Any]:
     for name in _SAMPLES:
         samples = [value for value in getattr(record, name) or [] if math.isfinite(value)]
         found[name] = {"count": len(samples), "five": five_numbers(samples)} if samples else None
+    found["ending"] = ending(record)
     found["latency_outliers"] = len(record.latency_outliers or []) or None
     found["per_pair"] = _pairs_summary(record.per_pair or [])
     return found

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reports.page.links import Places, RecordIndex, Sources
-from reports.results import STATUS_WORDS
+from reports.results import ENDING_WORDS, ending_of
 from reports.table import Column, Row, Shown, Table, footnotes, ranks
 from reports.text import one_line
 
@@ -17,7 +17,8 @@ _SETTINGS = frozenset(
     {"ratio", "repeat", "width", "style_width", "alpha", "seed", "threads", "memory_cap_mb"}
 )
 """Columns of numbers that are settings, by which rows are chosen as by words."""
-_STATUSES = frozenset({"status", "next_status"})
+_STATUSES = {"status": "reason_code", "next_status": "next_reason_code"}
+"""Columns of how a cell ended, and which of the row tells why."""
 _UNIT = re.compile(r"(?P<name>.+?) \((?P<unit>[^()]+)\)(?: \[(?P<more>[^\]]+)\])?")
 
 
@@ -150,8 +151,17 @@ def _cell(
         one_line(cell.text),
         f"{value:.6g}" if isinstance(value, int | float) else None,
         cell.rank,
-        cell.mark.sign if cell.mark else "",
-        str(value) if column.key in _STATUSES and value in STATUS_WORDS else None,
+        "".join(mark.sign for mark in cell.marks),
+        _ending(column, row),
         places_text(own),
         href(own) if own else "",
     )
+
+
+def _ending(column: Column, row: Row) -> str | None:
+    """How the cell ended that a column speaks of; None where it speaks of none."""
+    status = row.get(column.key)
+    if column.key not in _STATUSES or status is None:
+        return None
+    end = ending_of(str(status), row.get(_STATUSES[column.key]))
+    return end if end in ENDING_WORDS else None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import isfinite
 
+from bench.passes import Pass, like_times, peak_memory_mb
 from reports.page.links import Places, RecordIndex
 from reports.quality_points import metrics_overlap
 from reports.results import (
@@ -13,7 +14,6 @@ from reports.results import (
     Series,
     common_size,
     next_size,
-    peak_memory_mb,
 )
 from reports.text import gigabytes, megapixels, number, one_line, seconds
 
@@ -49,7 +49,11 @@ def _reach(results: Results, index: RecordIndex) -> Highlight | None:
     ends = [(one.ok[-1].megapixels, one, one.ok[-1]) for one in results.performance if one.ok]
     if not ends:
         return None
-    value, one, cell = max(ends, key=lambda end: (end[0], -(end[2].latency_ms or 0)))
+    most = max(end[0] for end in ends)
+    furthest = [end for end in ends if end[0] == most]
+    # Of several the fastest, where that can be told: by passes of one kind.
+    times = like_times(end[2] for end in furthest)
+    value, one, cell = furthest[times.each.index(min(times.each)) if times else 0]
     same, every = sum(end[0] == value for end in ends), len(results.performance)
     least, other, _ = min(ends, key=lambda end: end[0])
     detail = f"{cell.width}x{cell.height} px"
@@ -76,11 +80,17 @@ def _costs(results: Results, index: RecordIndex) -> list[Highlight | None]:
     if common is None:
         return []
     cells = [(one, cell) for one in results.performance if (cell := one.at(common.size))]
-    timed = [(cell.latency_ms, one, cell) for one, cell in cells if cell.latency_ms]
+    times = like_times(cell for _, cell in cells)
+    timed = [
+        (value, one, cell)
+        for value, (one, cell) in zip(times.each if times else (), cells, strict=bool(times))
+    ]
+    of: Pass = times.of if times else "warm"
+    heads = ("Fastest", "Latency") if of == "warm" else ("Fastest first pass", "First pass")
     held = [(peak, one, cell) for one, cell in cells if (peak := peak_memory_mb(cell))]
     at = f"at {megapixels(common.megapixels)}"
     return [
-        _least(timed, ("Fastest", "Latency", at), seconds, _faster, index, _overlap),
+        _least(timed, (*heads, at), seconds, _faster, index, partial(_overlap, of)),
         _least(held, ("Least memory", "Peak memory", at), gigabytes, _less, index),
     ]
 
@@ -136,10 +146,10 @@ def _faster(value: float, other: float) -> str:
     return f"{number(other / value)} times as fast as"
 
 
-def _overlap(one: RunRecord, other: RunRecord) -> bool:
+def _overlap(of: Pass, one: RunRecord, other: RunRecord) -> bool:
     """Whether the intervals of the latencies meet; without one of them nothing is known."""
     high, low = one.latency_ci_high_ms, other.latency_ci_low_ms
-    return high is not None and low is not None and high >= low
+    return of == "warm" and high is not None and low is not None and high >= low
 
 
 def _less(value: float, other: float) -> str:

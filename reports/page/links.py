@@ -14,7 +14,7 @@ _IDENTITY = (
     *("run", "model", "execution", "precision", "device", "alpha", "seed", "threads"),
     "memory_cap_mb",
 )
-_HERE = ("gflops", "peak_memory_mb", "latency_ms")
+_HERE = ("gflops", "peak_memory_mb", "latency_ms", "first_call_ms")
 _AGAINST = ("speed_up", "memory_reduction")
 
 

@@ -28,7 +28,7 @@ from reports.page.tiles import remove_others
 from reports.page.vectors import Vector, inline_svg
 from reports.proxy_study import HEADING as PROXY_HEADING
 from reports.proxy_study import ProxyStudy
-from reports.results import STATUS_WORDS, Results
+from reports.results import ENDING_WORDS, Results, ending
 from reports.summary import findings, overview
 from reports.table import Table
 from reports.text import one_line
@@ -118,7 +118,7 @@ def _render(**values: Any) -> str:
         early=Markup(early),
         script=Markup(script),
         digests=[_digest(early), _digest(script)],
-        status_words=STATUS_WORDS,
+        status_words=ENDING_WORDS,
         **values,
     )
 
@@ -151,9 +151,9 @@ def _href(results: Results, record_files: frozenset[str], places: Places) -> str
 
 
 def _statuses(results: Results) -> list[tuple[str, str, int]]:
-    """Status, its words and how many records have it."""
-    ends = Counter(str(record.status) for record in results.records)
-    return [(status, words, ends[status]) for status, words in STATUS_WORDS.items() if ends[status]]
+    """Ending, its words and how many records have it."""
+    ends = Counter(ending(record) for record in results.records)
+    return [(end, words, ends[end]) for end, words in ENDING_WORDS.items() if ends[end]]
 
 
 def _findings(

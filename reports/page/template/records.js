@@ -1,10 +1,11 @@
 // ---- Records: a panel with every field of the record that a number comes from ---------------------
 
-const STATUS_WORDS = {
+const ENDING_WORDS = {
   ok: "ok", out_of_memory: "out of memory", timeout: "over time", crashed: "crashed",
-  unsupported: "unsupported", skipped: "skipped", predicted: "predicted",
+  unsupported: "unsupported", skipped: "skipped", run_limit: "not measured (run's time limit)",
+  predicted: "predicted",
 };
-const ELSEWHERE = new Set(["per_pair", "status", "reason", "latency_samples_ms"]);  // fields with a place of their own
+const ELSEWHERE = new Set(["per_pair", "ending", "status", "reason", "latency_samples_ms"]);  // fields with a place of their own
 const panel = at("record");
 let shownRecords = [];
 let shownAt = 0;
@@ -33,8 +34,8 @@ function settings(place) {
 }
 
 const status = (place) => make(
-  "span", { class: `status s-${field("status", place)}` },
-  STATUS_WORDS[field("status", place)] ?? field("status", place));
+  "span", { class: `status s-${field("ending", place)}` },
+  ENDING_WORDS[field("ending", place)] ?? field("status", place));
 
 function openRecords(places) {
   shownRecords = places;
@@ -43,7 +44,7 @@ function openRecords(places) {
   choice.replaceChildren(...places.map((place, number) => make(
     "option", { value: number },
     `${number + 1} of ${places.length}: ${shortModel(place)} · ${settings(place)} · `
-      + `${STATUS_WORDS[field("status", place)] ?? ""}`)));
+      + `${ENDING_WORDS[field("ending", place)] ?? ""}`)));
   at("record-which").hidden = places.length < 2;
   showRecord();
   if (!panel.open) panel.showModal();
