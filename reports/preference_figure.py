@@ -29,6 +29,10 @@ NAME = "preference"
 PROXY_NAME = "preference_proxy"
 COLOURS = "Blues"
 """Darker is more, in grey and to colour-blind eyes too."""
+_LINE = 0.115
+"""Height in inches of a line of a label."""
+_HEAT_SHARE = 0.4
+"""Of the page's width that the heat map has at the least, beside its rows' labels."""
 MOST_NUMBERED = 14
 """Methods up to which each cell of the heat map has its number."""
 
@@ -62,6 +66,7 @@ def preference_figure(preferences: Preferences) -> Figure | None:
         1, 3, sharey=True, width_ratios=(max(2.2, 0.55 * len(order)), 1.6, 1.6)
     )
     _heat_map(heat, preferences.win_rates.reindex(index=order, columns=order), labels)
+    _label_columns(heat, labels, PAGE * _HEAT_SHARE / len(order))
     word = "Proxy: p" if preferences.proxy else "P"
     _dots(share, preferences.shares, order, "share", 100)
     share.set_xlabel(f"{word}referred\n(%)")
@@ -97,7 +102,6 @@ def _heat_map(axes: Axes, rates: pd.DataFrame, labels: Sequence[str]) -> None:
     for place in range(count):
         corner = (place - 0.5, place - 0.5)
         axes.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor="0.8", hatch="////"))
-    axes.set_xticks(range(count), labels, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(count), labels)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
@@ -105,6 +109,25 @@ def _heat_map(axes: Axes, rates: pd.DataFrame, labels: Sequence[str]) -> None:
     edges = np.arange(-0.5, count)
     axes.hlines(edges, -0.5, count - 0.5, color="white", linewidth=0.8)
     axes.vlines(edges, -0.5, count - 0.5, color="white", linewidth=0.8)
+
+
+def _label_columns(axes: Axes, labels: Sequence[str], width: float) -> None:
+    """Name the columns so that no name touches the next; by the rows' numbers where none fits.
+
+    Args:
+        axes: of the heat map.
+        labels: of the rows, broken into lines.
+        width: of a column in inches, at the least.
+    """
+    places = range(len(labels))
+    lines = max(label.count("\n") + 1 for label in labels)
+    if lines == 1 and width >= 2 * _LINE:
+        axes.set_xticks(places, labels, rotation=40, ha="right", rotation_mode="anchor")
+    elif lines * _LINE <= width:
+        axes.set_xticks(places, labels, rotation=90, ha="center", va="top")
+    else:
+        axes.set_yticks(places, [f"{label}  {n}" for n, label in enumerate(labels, start=1)])
+        axes.set_xticks(places, [str(n) for n in range(1, len(labels) + 1)])
 
 
 def _dots(axes: Axes, frame: pd.DataFrame, order: Sequence[str], key: str, scale: float) -> None:

@@ -13,7 +13,7 @@ from bench.study.proxy import COLUMNS, LOSSES, proxy_preference, proxy_sensitivi
 from bench.study.raters import ProxyRaters
 from reports.preference_table import preference_table
 from reports.preferences import Preferences, Shares, of_proxy
-from reports.results import Results, RunRecord
+from reports.results import Results, RunRecord, Series
 from reports.table import Table
 from reports.text import count, listing, markdown, number, short_names
 
@@ -77,17 +77,19 @@ class ProxyStudy:
 def proxy_losses(results: Results) -> ProxyLosses:
     """Style and content losses of each picture of a run's quality cells.
 
-    A method is a series: the model by its full name, with the settings that tell it from others of
-    the run, such as ``adain-vgg16-4x (fp16, alpha 0.5)``. Models with random weights are left out,
-    so are losses that are not finite, and of losses that do not compare (another reference
+    A method is a series: the model by its full name, with the settings that tell it from the others
+    that are compared, such as ``adain-vgg16-4x (fp16, alpha 0.5)``. Models with random weights are
+    left out, so are losses that are not finite, and of losses that do not compare (another reference
     network or another size) all but the kind that most methods have.
     """
     found: dict[str, RunRecord] = {}
-    for one in results.quality:
-        if one.ok and not one.random:
-            name = f"{one.model} ({one.variant})" if one.variant else one.model
-            # settings so near that they read the same
-            found[name if name not in found else f"{name} {one.ok[-1].id}"] = one.ok[-1]
+    measured = [one for one in results.quality if one.ok and not one.random]
+    common = _shared_settings(measured)
+    for one in measured:
+        settings = ", ".join(part for part in _settings(one) if part not in common)
+        name = f"{one.model} ({settings})" if settings else one.model
+        # settings so near that they read the same
+        found[name if name not in found else f"{name} {one.ok[-1].id}"] = one.ok[-1]
     short = short_names(list(found))
     kinds = {method: _definition(record) for method, record in found.items()}
     rows = {method: _rows(method, record) for method, record in found.items()}
@@ -172,6 +174,15 @@ def turning(sensitivity: pd.DataFrame) -> list[tuple[str, str]]:
     rates = sensitivity.groupby(["method", "opponent"])["proxy_win_rate"]
     turns = (rates.min() < 0.5 - _DRAW) & (rates.max() > 0.5 + _DRAW)
     return [(str(method), str(opponent)) for method, opponent in turns[turns].index]
+
+
+def _settings(one: Series) -> list[str]:
+    return [part for part in one.variant.split(", ") if part]
+
+
+def _shared_settings(series: Sequence[Series]) -> set[str]:
+    """What all have in common, and so tells none from another."""
+    return set.intersection(*(set(_settings(one)) for one in series)) if series else set()
 
 
 def _definition(record: Record) -> tuple[object, ...]:

@@ -82,6 +82,11 @@ class Series:
         return self.first.run
 
     @property
+    def setting(self) -> str:
+        """``line`` without the run: what is compared between runs."""
+        return self.line.removeprefix(self.run).removeprefix(", ")
+
+    @property
     def random(self) -> bool:
         """Whether the weights are random: speed and memory count, pictures do not."""
         return self.weights == "random"

@@ -1,7 +1,7 @@
 """Memory, latency and throughput against image size, by device and precision."""
 
 from collections.abc import Sequence
-from itertools import cycle
+from itertools import cycle, pairwise
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -48,6 +48,8 @@ MOST_PANELS = 9
 _A_ROW = 3
 _COVERED = 0.01
 """Relative difference below which a line cannot be told from another."""
+_FALLS = 0.98
+"""Of a smaller image's memory: from this down that of a larger one is less, and not by chance."""
 _ROW = 0.115
 """Height in inches of one row of the strip."""
 
@@ -93,14 +95,17 @@ def sweep_figure(results: Results, quantity: Quantity) -> Figure | None:
     grid = figure.add_gridspec(
         2 * len(lines), columns, height_ratios=[h for top in heights for h in (top, plot)]
     )
-    names = [one.line for one in series]
-    split = all(len({one.line for one in panel.series}) == 1 for panel in shown)
+    apart = all(len({one.setting for one in panel.series}) == 1 for panel in shown)
+    by_run = apart and bool(results.runs)
+    names = [one.run if by_run else one.line for one in series]
+    split = apart and not by_run
     keys = Keys(
         looks(results.models),
         dict.fromkeys(names, "-") if split else line_styles(names),
         dict.fromkeys(names)
         if split
         else dict(zip(dict.fromkeys(names), cycle(BARS), strict=False)),
+        by_run,
     )
     own = caps(series) if quantity.capped else []
     x_limits = _limits([cell.megapixels for one in series for cell in one.cells], 1.35, 4)
@@ -221,6 +226,7 @@ def _note(
     if any(one.random for one in series):
         parts.append("† random weights: speed and memory only.")
     parts += _covered(shown, quantity)
+    parts += _falling(series, quantity)
     absent = [p.title for p in every if not any(quantity.shows(one) for one in p.series)]
     if absent:
         parts.append(f"No {quantity.name} was measured for {listing(absent)}.")
@@ -247,6 +253,26 @@ def _covered(shown: Sequence[Panel], quantity: Quantity) -> list[str]:
     return [
         f"{line or 'A line'} lies on {other or 'another'} for {listing(list(names))}."
         for (line, other), names in models.items()
+    ]
+
+
+def _falling(series: Sequence[Series], quantity: Quantity) -> list[str]:
+    """A sentence where strips of a larger image need less memory: why that is no error."""
+    if not quantity.capped:
+        return []
+    names: dict[str, None] = {}
+    for one in series:
+        if one.first.execution != "strips" or one.first.memory_cap_mb is None:
+            continue
+        values = [(cell.megapixels, value) for cell, value in quantity.measured(one)]
+        by_size = [value for _, value in sorted([*values, *quantity.predicted(one)])]
+        if any(later < _FALLS * value for value, later in pairwise(by_size)):
+            names[one.short] = None
+    if not names:
+        return []
+    return [
+        f"Less for a larger image ({listing(list(names))}): strips keep in memory, between passes, "
+        "what fits under the cap; of larger images it goes to files, or is computed again."
     ]
 
 

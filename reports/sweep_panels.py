@@ -66,19 +66,26 @@ class Keys:
     look: Mapping[str, Look]
     """Of each model."""
     lines: Mapping[str, Any]
-    """Line style of each ``Series.line``."""
+    """Line style of each :meth:`name`."""
     bars: Mapping[str, str | None]
-    """What is laid over the marks of each ``Series.line``; None for nothing."""
+    """What is laid over the marks of each :meth:`name`; None for nothing."""
+    by_run: bool = False
+    """Whether the panels' titles tell all of the settings but the run."""
+
+    def name(self, one: Series) -> str:
+        """What a series' line style and mark stand for."""
+        return one.run if self.by_run else one.line
 
 
 def panels(results: Results) -> list[Panel]:
     """One for each device and precision.
 
-    Where that is crowded one for each line style too, and then one for each method and family.
+    Where that is crowded one for each of the other settings too, and then one for each method and
+    family. Runs stay together: they are laid over each other to be seen in one panel.
     """
     parts: list[Callable[[Series], str]] = [
         lambda one: one.facet,
-        lambda one: one.line,
+        lambda one: one.setting,
         lambda one: f"{one.first.method}-{one.first.family}",
     ]
     found: dict[str, list[Series]] = {}
@@ -109,13 +116,13 @@ def strip_rows(panel: Panel, quantity: Quantity) -> int:
 
 def draw_series(axes: Axes, one: Series, quantity: Quantity, keys: Keys) -> None:
     """Measurements and their intervals, then predictions dotted."""
-    look, bar, found = keys.look[one.model], keys.bars[one.line], quantity.measured(one)
+    look, bar, found = keys.look[one.model], keys.bars[keys.name(one)], quantity.measured(one)
     x, y = [cell.megapixels for cell, _ in found], [value for _, value in found]
     for begin, end, faint in lines(found, quantity):
         axes.plot(
             *(x[begin : end + 1], y[begin : end + 1]),
             color=look.colour,
-            linestyle=keys.lines[one.line],
+            linestyle=keys.lines[keys.name(one)],
             alpha=FAINT if faint else None,
             zorder=2,
         )
@@ -251,14 +258,14 @@ def draw_strip(axes: Axes, panel: Panel, quantity: Quantity, keys: Keys, rows: i
             transform=axes.get_yaxis_transform(),
             clip_on=False,
             color=key.colour,
-            linestyle=keys.lines[one.line],
+            linestyle=keys.lines[keys.name(one)],
             marker=key.marker,
             markevery=[1],
             markersize=3.6,
             markeredgecolor="white",
             markeredgewidth=0.3,
         )
-        if bar := keys.bars[one.line]:
+        if bar := keys.bars[keys.name(one)]:
             place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "clip_on": False}
             axes.plot([-0.055], [row], **over(bar, "white"), **place)
         for cell in lost(one, quantity):

@@ -13,7 +13,7 @@ from reports_data import SIZES, cpu_run, cuda_run, frame, memory_mb, performance
 from reports.reading import read_results
 from reports.results import Results
 from reports.settings_figure import settings_figure, settings_pairs
-from reports.style import FAILURE, paper_style
+from reports.style import FAILURE, HOLLOW, paper_style
 from reports.sweep_figures import energy_figure, latency_figure, memory_figure, throughput_figure
 from reports.sweep_panels import cards
 
@@ -332,7 +332,7 @@ def test_latency_figure_keeps_predictions_apart_from_measurements() -> None:
         dotted = [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
     assert [list(line.get_ydata()) for line in dotted] == [[500.0, 500.0]]
     with paper_style():
-        assert "measured once (hollow)" in texts(latency_figure(read_results(frame(cpu_run()))))
+        assert HOLLOW in texts(latency_figure(read_results(frame(cpu_run()))))
 
 
 def test_error_bars_span_the_interval() -> None:

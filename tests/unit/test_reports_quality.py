@@ -40,7 +40,7 @@ def remarks(table: Table, *, paper: bool | None = None) -> list[str]:
 
 def cells(table: Table, key: str) -> list[tuple[str, Rank | None, Mark | None]]:
     (column,) = [one for one in table.columns if one.key == key]
-    return [(cell.text, cell.rank, cell.mark) for (cell,) in table.cells([column])]
+    return [(cell.text, cell.rank, *(cell.marks or (None,))) for (cell,) in table.cells([column])]
 
 
 def heads(table: Table) -> list[str]:

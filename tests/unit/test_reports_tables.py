@@ -50,7 +50,7 @@ def shown(table: Table, key: str, model: str, **where: Any) -> tuple[str, Rank |
         for row, cells in zip(table.rows, table.cells([column]), strict=True)
         if row["model"] == model and all(row[name] == value for name, value in where.items())
     ]
-    return cell.text, cell.rank, cell.mark
+    return cell.text, cell.rank, *(cell.marks or (None,))
 
 
 def of(rows: list[dict[str, str]], model: str, **where: str) -> dict[str, str]:
