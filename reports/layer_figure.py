@@ -1,6 +1,7 @@
 """Style distance layer by layer: where in the network compression costs style."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from matplotlib.artist import Artist
@@ -9,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.record import Record
-from reports.bootstrap import ratio_interval
+from distill.evaluation.ratios import INTERVAL_WORDS, PairedRatio
+from reports.loss_ratios import loss_ratio
 from reports.quality_points import chosen
 from reports.results import Results, Series, baseline
 from reports.style import COLUMN, PAGE, legend_below, line_styles, log_axis, looks, new_figure
@@ -62,7 +64,8 @@ def layer_figure(results: Results) -> Figure | None:
         (Line2D([], [], **lines[one.label]), one.label if len(styles) > 1 else one.short)
         for one in series
     ]
-    legend_below(figure, [keys], _note(results, series, len(every) - len(series), bars=bars))
+    note = _note(results, series, len(every) - len(series))
+    legend_below(figure, [keys], f"{note}{_ratio_words(bars=bars) if ratios else ''}")
     return figure
 
 
@@ -72,30 +75,16 @@ def _losses(record: Record) -> list[float | None]:
     return [value if value and value > 0 else None for value in values]
 
 
-Ratios = list[tuple[int, float, tuple[float, float] | None]]
-"""Number of the layer, ratio of means, and its interval."""
+Ratios = list[tuple[int, PairedRatio]]
+"""Number of the layer, and the ratio over the image pairs."""
 
 
 def _ratios(one: Series, other: Series) -> Ratios:
-    found: Ratios = []
-    pairs = zip(_losses(one.ok[-1]), _losses(other.ok[-1]), strict=True)
-    for number, (ours, theirs) in enumerate(pairs):
-        if ours and theirs:
-            values = _paired(one.ok[-1], other.ok[-1], f"style_loss_{LAYERS[number]}")
-            found.append((number, ours / theirs, ratio_interval(*values)))
-    return found
-
-
-def _paired(ours: Record, theirs: Record, key: str) -> tuple[list[float], list[float]]:
-    """The values of the image pairs that both have, in one order."""
-
-    def values(record: Record) -> dict[tuple[str, str], float]:
-        entries = record.per_pair or []
-        return {(str(e.get("content")), str(e.get("style"))): e[key] for e in entries if key in e}
-
-    mine, other = values(ours), values(theirs)
-    shared = [pair for pair in mine if pair in other]
-    return [mine[pair] for pair in shared], [other[pair] for pair in shared]
+    found = [
+        (number, loss_ratio(one.ok[-1], other.ok[-1], f"style_loss_{layer}"))
+        for number, layer in enumerate(LAYERS)
+    ]
+    return [(number, ratio) for number, ratio in found if ratio]
 
 
 def _draw_ratios(axes: Axes, ratios: Mapping[str, Ratios], lines: Mapping[str, Any]) -> bool:
@@ -105,18 +94,23 @@ def _draw_ratios(axes: Axes, ratios: Mapping[str, Ratios], lines: Mapping[str, A
     for index, (label, points) in enumerate(ratios.items()):
         # side by side, so that no bar hides another
         shift = step * (index - (len(ratios) - 1) / 2)
-        axes.plot([n + shift for n, _, _ in points], [v for _, v, _ in points], **lines[label])
+        values = [ratio.value for _, ratio in points]
+        axes.plot([n + shift for n, _ in points], values, **lines[label])
         few = len(ratios) <= MOST_BARS
-        bars = [(n + shift, *interval) for n, _, interval in points if interval and few]
+        bars = [(n + shift, r.low, r.high) for n, r in points if few and _has_interval(r)]
         if bars:
             axes.vlines(*zip(*bars, strict=True), color=lines[label]["color"], linewidth=0.8)
-        drawn += [v for _, v, _ in points] + [v for _, *interval in bars for v in interval]
+        drawn += values + [v for _, *interval in bars for v in interval]
     axes.axhline(1, color="0.35", linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
     _axes(axes, [*drawn, 1.0], span=1.6)
     axes.set_ylabel("Style loss / that of ratio 1\n(below 1 is better)")
     return len(ratios) <= MOST_BARS and any(
-        interval for points in ratios.values() for _, _, interval in points
+        _has_interval(ratio) for points in ratios.values() for _, ratio in points
     )
+
+
+def _has_interval(ratio: PairedRatio) -> bool:
+    return isfinite(ratio.low) and isfinite(ratio.high)
 
 
 def _axes(axes: Axes, values: Sequence[float], *, span: float) -> None:
@@ -130,14 +124,17 @@ def _axes(axes: Axes, values: Sequence[float], *, span: float) -> None:
     axes.set_axisbelow(True)
 
 
-def _note(results: Results, series: Sequence[Series], more: int, *, bars: bool) -> str:
+def _ratio_words(*, bars: bool) -> str:
+    intervals = f"; bars: 95 % intervals, {INTERVAL_WORDS}" if bars else ""
+    return f" Ratios are geometric means over image pairs{intervals}."
+
+
+def _note(results: Results, series: Sequence[Series], more: int) -> str:
     records = [one.ok[-1] for one in series]
     sizes = dict.fromkeys(f"{record.width}x{record.height}" for record in records)
     networks = dict.fromkeys(str(r.quality_network) for r in records if r.quality_network)
     text = f"Outputs of {listing(list(sizes))} px"
     text += f", layers of {listing(list(networks))}." if networks else "."
-    if bars:
-        text += " Ratios of means; bars: 95 % bootstrap interval over image pairs."
     if more:
         text += f" {count(more, 'more model or setting', 'more models or settings')} in the table."
     if random := len(results.random_models):

@@ -79,8 +79,8 @@ def proxy_losses(results: Results) -> ProxyLosses:
 
     A method is a series: the model by its full name, with the settings that tell it from the others
     that are compared, such as ``adain-vgg16-4x (fp16, alpha 0.5)``. Models with random weights are
-    left out, so are losses that are not finite, and of losses that do not compare (another reference
-    network or another size) all but the kind that most methods have.
+    left out, so are losses that are not finite, and of losses that do not compare (another
+    reference network or another size) all but the kind that most methods have.
     """
     found: dict[str, RunRecord] = {}
     measured = [one for one in results.quality if one.ok and not one.random]

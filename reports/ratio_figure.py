@@ -17,6 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from bench.errors import UserError
+from distill.evaluation.ratios import INTERVAL_WORDS
+from distill.evaluation.summary import RATIO
 from reports.evaluation_table import PANELS, read_table
 from reports.lettering import printable
 from reports.style import (
@@ -35,7 +37,7 @@ TABLE = "evaluate.csv"
 TEACHER = "teacher"
 COMPRESSORS = ("collaborative", "pruned", "fitnet", "scratch")
 """In this order and look in every figure, whichever of them a table has."""
-_TEACHERS = {"style_loss_ratio": 1.0, "content_loss_ratio": 1.0, "lpips_teacher": 0.0}
+_TEACHERS = {f"style_loss{RATIO}": 1.0, f"content_loss{RATIO}": 1.0, "lpips_teacher": 0.0}
 """What a teacher has against itself."""
 _METHODS = {"wct": "WCT", "adain": "AdaIN"}
 _DODGE = 0.07
@@ -107,7 +109,11 @@ def draw_ratios(trained: pd.DataFrame, panels: Mapping[str, str], note: str) -> 
         row[0].set_title(f"{_METHODS.get(method, method)}, {family.upper()}", loc="left")
     for axes in grid[-1]:
         axes.set_xlabel("Compression ratio")
-    bars = _bars_note(drawn, psnr=any("psnr" in key for key in columns))
+    bars = _bars_note(
+        drawn,
+        psnr=any("psnr" in key for key in columns),
+        ratios=any(key.endswith(RATIO) for key in columns),
+    )
     legend_below(figure, [_legend(drawn, look, lines)], f"{note}{bars}")
     return figure
 
@@ -230,20 +236,23 @@ def _note(table: pd.DataFrame, trained: pd.DataFrame) -> str:
     photographs, pairs = (int(trained[key].max()) for key in ("photographs", "pairs"))
     text = (
         f"{count(photographs, 'photograph')}, {count(pairs, 'pair')} with styles, {sizes}; losses "
-        f"on {networks}, ratios of means."
+        f"on {networks}"
     )
+    related = any(trained[key].notna().any() for key in PANELS if key.endswith(RATIO))
+    text += "; over the teacher's: geometric means of the pairs' ratios." if related else "."
     if random := int((table["weights"] == "random").sum()):
         text += f" {count(random, 'model')} with random weights left out."
     return text
 
 
-def _bars_note(drawn: Sequence[Mark], *, psnr: bool) -> str:
+def _bars_note(drawn: Sequence[Mark], *, psnr: bool, ratios: bool) -> str:
     several = sorted({mark.seeds for mark in drawn if mark.seeds > 1})
     text = ""
     if any(mark.seeds == 1 and _bar(mark) for mark in drawn):
         which = "Bars without caps" if several else "Bars"
-        text += f" {which}: 95 % bootstrap interval over pairs"
-        text += " (photographs for PSNR)." if psnr else "."
+        text += f" {which}: 95 % intervals, of means by bootstrap over pairs"
+        text += " (photographs for PSNR)" if psnr else ""
+        text += f", of ratios {INTERVAL_WORDS}." if ratios else "."
     if several:
         seeds = listing([str(n) for n in several])
         text += f" Bars with caps: mean and standard deviation over {seeds} seeds."

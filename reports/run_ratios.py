@@ -2,14 +2,14 @@
 
 import math
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bench.record import Record
-from reports.bootstrap import mean_interval, ratio_interval
+from distill.evaluation.summary import RATIO
+from reports.bootstrap import mean_interval
+from reports.loss_ratios import loss_ratio, pair_values
 from reports.quality_points import metric
 from reports.ratio_figure import TEACHER, draw_ratios
 from reports.results import Results, Series
@@ -17,7 +17,7 @@ from reports.text import count, listing
 
 _LOSSES = {"style_loss": "Style loss", "content_loss": "Content loss"}
 PANELS = {
-    **{f"{key}_ratio": f"{word} / teacher's\n(lower is better)" for key, word in _LOSSES.items()},
+    **{f"{key}{RATIO}": f"{word} / teacher's\n(lower is better)" for key, word in _LOSSES.items()},
     **{key: f"{word}\n(lower is better)" for key, word in _LOSSES.items()},
     "lpips_teacher": "LPIPS to teacher's output\n(lower is better)",
     "lpips": "LPIPS to content\n(lower is better)",
@@ -79,30 +79,22 @@ def _row(one: Series, teacher: Series | None) -> dict[str, Any]:
     }
     for key in PANELS:
         row |= _described(key, math.nan, None)
-    values = _per_pair(cell)
+    values = pair_values(cell)
     for key in (*_LOSSES, "lpips", "lpips_teacher"):
         if (value := metric(cell, key)) is not None:
             row |= _described(
                 key, value, mean_interval([v[key] for v in values.values() if key in v])
             )
-    theirs = _per_pair(teacher.ok[-1]) if teacher else {}
     for key in _LOSSES:
-        value = metric(cell, key)
-        reference = metric(teacher.ok[-1], key) if teacher else None
-        if value is not None and reference:
-            shared = [p for p in values if key in values[p] and key in theirs.get(p, {})]
-            pairs = [values[p][key] for p in shared], [theirs[p][key] for p in shared]
-            row |= _described(f"{key}_ratio", value / reference, ratio_interval(*pairs))
+        ratio = loss_ratio(cell, teacher.ok[-1], key) if teacher else None
+        if ratio:
+            row |= _described(f"{key}{RATIO}", ratio.value, (ratio.low, ratio.high))
     return row
 
 
 def _described(key: str, value: float, bounds: tuple[float, float] | None) -> dict[str, Any]:
     low, high = bounds or (math.nan, math.nan)
     return {key: value, f"{key}_low": low, f"{key}_high": high}
-
-
-def _per_pair(record: Record) -> dict[tuple[str, str], Mapping[str, Any]]:
-    return {(str(e.get("content")), str(e.get("style"))): e for e in record.per_pair or []}
 
 
 def compressor(one: Series) -> str:
@@ -120,7 +112,7 @@ def _panels(table: pd.DataFrame) -> dict[str, str]:
     if table.empty:
         return {}
     related = bool(table["teacher"].notna().all())
-    dropped = _LOSSES if related else [f"{key}_ratio" for key in _LOSSES]
+    dropped = _LOSSES if related else [f"{key}{RATIO}" for key in _LOSSES]
     students = table[table["compressor"] != TEACHER]
     keys = [key for key in PANELS if key not in dropped and students[key].notna().any()]
     return {key: PANELS[key] for key in keys[:MOST_PANELS]}
@@ -132,7 +124,9 @@ def _note(results: Results, table: pd.DataFrame) -> str:
         for key in ("size", "network")
     )
     pairs = int(table["pairs"].max())
-    text = f"{count(pairs, 'image pair')}, {sizes} px; losses on {networks}, means over the pairs."
+    text = f"{count(pairs, 'image pair')}, {sizes} px; losses on {networks}, means over the pairs"
+    related = any(table[f"{key}{RATIO}"].notna().any() for key in _LOSSES)
+    text += "; over the teacher's: geometric means of the pairs' ratios." if related else "."
     if random := len(results.random_models):
         text += f" {count(random, 'model')} with random weights left out."
     return text

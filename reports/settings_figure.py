@@ -10,8 +10,9 @@ from matplotlib.lines import Line2D
 
 from bench.passes import is_disturbed, like_bounds, like_peaks, like_times
 from bench.record import Record
+from distill.evaluation.ratios import INTERVAL_WORDS, PairedRatio
 from reports.lettering import wrapped
-from reports.quality_points import metric
+from reports.loss_ratios import loss_ratio
 from reports.quality_table import comparable
 from reports.results import Results, Series, ratio
 from reports.style import (
@@ -46,8 +47,8 @@ class Pair:
     setting: str
     record: Record
     reference: Record
-    style_loss: float | None
-    """Ratio of the style losses, where both settings' pictures were judged alike."""
+    style_loss: PairedRatio | None
+    """Of the style losses over the image pairs, where both settings' pictures were judged alike."""
     judged: tuple[int, int] | None
     """Width and height of the pictures that were judged: not those whose cost is compared."""
 
@@ -139,7 +140,12 @@ def settings_figure(results: Results) -> Figure | None:
     if any(pair.random for pair in pairs):
         note += " † random weights: speed and memory only."
     if bars:
-        note += " Bars: from the ends of both 95 % intervals of the median."
+        note += " Bars: 95 % intervals, of latency from the ends of both medians'."
+    if any(pair.style_loss for pair in pairs):
+        note += (
+            " Style loss: geometric mean of the image pairs' ratios, its interval "
+            f"{INTERVAL_WORDS}."
+        )
     if more := len(rows) - len(shown):
         note += f" {count(more, 'more model')} in the table of the sweep."
     legend_below(figure, [keys], note)
@@ -168,12 +174,12 @@ def _judged(results: Results) -> dict[tuple[Any, ...], Record]:
 
 def _style_loss(
     judged: Mapping[tuple[Any, ...], Record], one: Series, reference: Series
-) -> tuple[float | None, tuple[int, int] | None]:
+) -> tuple[PairedRatio | None, tuple[int, int] | None]:
     """The ratio and the size of the pictures; nothing where those are not of the same kind."""
     ours, theirs = judged.get(one.settings), judged.get(reference.settings)
     if ours is None or theirs is None or comparable(ours) != comparable(theirs):
         return None, None
-    loss = ratio(metric(ours, "style_loss"), metric(theirs, "style_loss"))
+    loss = loss_ratio(ours, theirs, "style_loss")
     return loss, (ours.width, ours.height) if loss else None
 
 
@@ -224,7 +230,16 @@ def _pass_keys(pairs: Sequence[Pair]) -> list[tuple[Key, str]]:
     return keys
 
 
-_STYLE_LOSS = Panel("Style loss ratio", lambda pair: pair.style_loss)
+def _loss(pair: Pair) -> float | None:
+    return pair.style_loss.value if pair.style_loss else None
+
+
+def _loss_bounds(pair: Pair) -> Bounds:
+    found = pair.style_loss
+    return (found.low, found.high) if found and found.low == found.low else None
+
+
+_STYLE_LOSS = Panel("Style loss ratio", _loss, _loss_bounds)
 _PANELS: tuple[Panel, ...] = (
     Panel("Latency ratio", _latency, _latency_bounds, timed=True),
     Panel("Peak memory ratio", _memory),

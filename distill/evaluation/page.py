@@ -8,14 +8,15 @@ from tabulate import tabulate
 
 from distill.evaluation.candidates import Candidate
 from distill.evaluation.measure import Evaluation
+from distill.evaluation.summary import RATIO
 from distill.models import short_names
 from distill.training.data import ImageSet
 
 DASH = "–"
 SEEDED = {
     "reconstruction_psnr_relu4_1": "reconstruction at relu4_1 (dB)",
-    "content_loss_ratio": "content loss / teacher's",
-    "style_loss_ratio": "style loss / teacher's",
+    f"content_loss{RATIO}": "content loss / teacher's",
+    f"style_loss{RATIO}": "style loss / teacher's",
     "lpips_teacher": "LPIPS to teacher",
 }
 """What replicates are compared by."""
@@ -114,14 +115,20 @@ def _stylised(rows: Sequence[Row], names: dict[str, str]) -> str:
             "compressor": lambda r: r["compressor"],
             "seed": lambda r: r["seed"] or DASH,
             "content loss": lambda r: _number(r["content_loss"]),
-            "content / teacher's": interval("content_loss_ratio"),
+            "content / teacher's": interval(f"content_loss{RATIO}"),
+            "content, of means": lambda r: _number(r.get("content_loss_ratio")),
             "style loss": lambda r: _number(r["style_loss"]),
-            "style / teacher's": interval("style_loss_ratio"),
+            "style / teacher's": interval(f"style_loss{RATIO}"),
+            "style, of means": lambda r: _number(r.get("style_loss_ratio")),
             "LPIPS to teacher": interval("lpips_teacher"),
             "PSNR to teacher (dB)": interval("psnr_teacher"),
             "n": lambda r: str(r["pairs"]),
         },
-    ) + ("\n\nMeans over n pairs; in brackets 95 % bootstrap intervals over the pairs.")
+    ) + (
+        "\n\nLosses, LPIPS and PSNR are means over n pairs; losses over the teacher's are "
+        "geometric means of the pairs' ratios, and beside them stand ratios of means. In "
+        "brackets 95 % intervals."
+    )
 
 
 def _over_seeds(rows: Sequence[Row]) -> str:
@@ -200,11 +207,15 @@ of {size}x{size} px, in 10^9; encoding the style is not included.
 {network}.
 - Style loss: mean squared difference of the Gram matrices (normalised by C*H*W) of output and \
 style, summed over relu1_1 to relu5_1, on {network}.
-- Loss / teacher's: mean over the pairs, divided by the teacher's mean over the same pairs.
+- Loss / teacher's: of each pair the loss over the teacher's, and of these the geometric mean. Of \
+means: the mean over the pairs, divided by the teacher's mean over the same pairs, which the few \
+pairs with large losses rule.
 - LPIPS to teacher: version 0.1, {alexnet}, between a model's output and its teacher's on the \
 same pair; 0 is the same picture.
-- Intervals: 95 % percentile bootstrap, resampling pairs (of model and teacher together); they say \
-nothing about other seeds, other photographs' domains or other styles."""
+- Intervals of losses over the teacher's: 95 %, Student's t on logarithms, with photographs and \
+styles as clusters, since pairs share both; with as many degrees of freedom as the rarer of the \
+two less one. Other intervals: 95 % percentile bootstrap, resampling pairs as if they were \
+independent. None says anything about other seeds or other photographs' domains."""
 
 
 def _table(rows: Sequence[Row], columns: dict[str, Callable[[Row], str]]) -> str:

@@ -12,6 +12,7 @@ from scipy import stats
 from distill.cascades import architecture
 from distill.evaluation.candidates import Candidate
 from distill.evaluation.measure import RANDOM, Evaluation, Row
+from distill.evaluation.ratios import paired_ratio
 from distill.header import project_version
 from distill.networks import ALIGNMENT
 
@@ -20,6 +21,8 @@ FP16_BYTES = 2
 RECONSTRUCTION = tuple(f"reconstruction_psnr_relu{stage}_1" for stage in (5, 4, 3, 2, 1))
 LOSSES = ("content_loss", "style_loss")
 TO_TEACHER = ("lpips_teacher", "psnr_teacher")
+RATIO = "_geometric_ratio"
+"""What the columns of geometric means of ratios end in."""
 _IDENTITY = ("model", "group", "method", "family", "ratio", "compressor", "seed", "steps", "data")
 _SETTINGS = ("weights", "teacher", "version", "device", "network", "size_px")
 _COST = ("parameters", "storage_bytes", "fp16_bytes", "gflops")
@@ -30,6 +33,7 @@ COLUMNS = (
         for key in (*RECONSTRUCTION, *LOSSES, *TO_TEACHER)
         for part in ("", "_std", "_low", "_high")
     ),
+    *(f"{key}{RATIO}{part}" for key in LOSSES for part in ("", "_low", "_high")),
     *(f"{key}_ratio{part}" for key in LOSSES for part in ("", "_low", "_high")),
     "absent",
 )
@@ -47,8 +51,10 @@ def model_table(found: Evaluation) -> pd.DataFrame:
 
     A quantity's column has its mean over pairs (reconstruction: photographs); ``_std`` is the
     standard deviation, ``_low`` and ``_high`` the 95 % bootstrap interval of the mean over them.
-    ``content_loss_ratio`` and ``style_loss_ratio`` are ratios of means, model over teacher. Empty
-    is what could not be had; ``absent`` says why.
+    ``content_loss_geometric_ratio`` and ``style_loss_geometric_ratio`` are geometric means of the
+    pairs' ratios, model over teacher (:mod:`distill.evaluation.ratios`); beside them stand ratios
+    of means, ``content_loss_ratio`` and ``style_loss_ratio``. Empty is what could not be had;
+    ``absent`` says why.
     """
     by_model: dict[str, list[Row]] = defaultdict(list)
     for row in found.rows:
@@ -181,7 +187,34 @@ def _quality(rows: Sequence[Row], teacher: Sequence[Row], found: Evaluation) -> 
             low, high = ratio_interval(ours, theirs, seed=seed)
             values[f"{key}_ratio"] = float(ours.mean() / theirs.mean())
             values[f"{key}_ratio_low"], values[f"{key}_ratio_high"] = low, high
-    return values
+    return values | geometric_ratios(pairs, teacher)
+
+
+def geometric_ratios(rows: Sequence[Row], teacher: Sequence[Row]) -> dict[str, float]:
+    """Return the columns of geometric ratios of a model, from its pairs and its teacher's.
+
+    Args:
+        rows: of ``pairs.csv``, of the model; those without a loss do not count.
+        teacher: likewise, of its teacher.
+    """
+    theirs = {(row["content"], row["style"]): row for row in teacher}
+    found: dict[str, float] = {}
+    for key in LOSSES:
+        both = [
+            (row, other)
+            for row in rows
+            if (other := theirs.get((row["content"], row["style"]))) and key in row and key in other
+        ]
+        ratio = paired_ratio(
+            [row[key] for row, _ in both],
+            [other[key] for _, other in both],
+            [row["content"] for row, _ in both],
+            [row["style"] for row, _ in both],
+        )
+        if ratio.pairs:
+            ends = {"": ratio.value, "_low": ratio.low, "_high": ratio.high}
+            found |= {f"{key}{RATIO}{part}": value for part, value in ends.items()}
+    return found
 
 
 def _described(key: str, rows: Sequence[Row], seed: int) -> Row:

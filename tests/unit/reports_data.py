@@ -117,7 +117,7 @@ def performance(
                 "estimate_s": latency / 1000,
             },
         )
-    repeats = 1 if latency > limit_s * 300 else 7
+    repeats = 1 if latency > limit_s * 600 else 7
     spread = 0.03 if megapixels > 1 else 0.08
     measured: dict[str, Any] = {
         "latency_ms": latency,

@@ -95,7 +95,7 @@ def test_a_row_of_panels_for_each_method():
 def test_models_of_several_seeds_are_one_point_with_their_deviation():
     group = {"group": "wct-vgg16-16x pruned"}
     rows = [row(f"p{i}", 16, "pruned", add=add, **group) for i, add in enumerate((-1.0, 0.0, 1.0))]
-    found = marks(table(*rows, row("a", 4, "pruned")), "style_loss_ratio")
+    found = marks(table(*rows, row("a", 4, "pruned")), "style_loss_geometric_ratio")
     single, several = found
     assert (several.ratio, several.seeds) == (16, 3)
     assert (several.low, several.value, several.high) == pytest.approx((0.1, 1.1, 2.1))
@@ -103,7 +103,7 @@ def test_models_of_several_seeds_are_one_point_with_their_deviation():
     assert (single.low, single.value, single.high) == pytest.approx((1.09, 1.1, 1.13))
     words = texts(drawn(TEACHER, *rows, row("a", 4, "pruned")))
     assert "standard deviation over 3 seeds" in words
-    assert "bootstrap interval over pairs" in words
+    assert "by bootstrap over pairs" in words
     assert "bootstrap" not in texts(drawn(TEACHER, *rows))
 
 
@@ -144,9 +144,9 @@ def test_a_table_without_a_trained_student_is_refused(tmp_path):
 
 def test_bars_are_explained_as_far_as_there_are_any():
     several = [row(f"p{i}", 16, "pruned", group="g") for i in range(2)]
-    assert "Bars: 95 % bootstrap" in texts(drawn(TEACHER, row("a", 4, "pruned")))
+    assert "Bars: 95 % intervals" in texts(drawn(TEACHER, row("a", 4, "pruned")))
     both = texts(drawn(TEACHER, row("a", 4, "pruned"), *several))
-    assert "Bars without caps: 95 % bootstrap" in both
+    assert "Bars without caps: 95 % intervals" in both
     none = {f"{key}{end}": None for key in PANELS for end in ("_low", "_high")}
     assert "Bars" not in texts(drawn(TEACHER, row("a", 4, "pruned", **none)))
 
@@ -163,7 +163,7 @@ def test_bench_report_draws_it_beside_the_table(tmp_path: Path, capsys):
     ("text", "message"),
     [
         ("", "cannot be read as a table"),
-        ("model,ratio\na,4\n", "has no column group"),
+        ("model,ratio\na,4\n", "pairs.csv"),
     ],
 )
 def test_a_file_that_is_no_such_table(tmp_path, text, message):
@@ -171,6 +171,6 @@ def test_a_file_that_is_no_such_table(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         read_table(path)
-    table(row("a", 4, "pruned", style_loss_ratio="much")).to_csv(path, index=False)
-    with pytest.raises(UserError, match="column style_loss_ratio"):
+    table(row("a", 4, "pruned", style_loss_geometric_ratio="much")).to_csv(path, index=False)
+    with pytest.raises(UserError, match="column style_loss_geometric_ratio"):
         read_table(path)
