@@ -12,6 +12,7 @@ from typing import Literal
 from bench.errors import EnvironmentUnfitError, UserError
 from bench.scenes import CONTENT_NAMES, STYLE_NAMES, Kind
 from bench.units import Size
+from distill.files import expanded
 from distill.suggest import did_you_mean, did_you_mean_path
 
 Role = Literal["content", "style"]
@@ -62,7 +63,7 @@ def expand_images(spec: str, *, key: str, base: Path) -> list[str]:
     allowed = f"'{_BUILTIN}', '{_BUILTIN}:NAME', a file, a folder or a glob such as photos/*.jpg"
     if not spec.strip() or "\0" in spec:
         raise UserError(f"{key}: {spec!r} is not an image; allowed: {allowed}")
-    path = Path(os.path.abspath(base / Path(spec).expanduser()))  # noqa: PTH100 - keeps links
+    path = Path(os.path.abspath(base / expanded(spec)))  # noqa: PTH100 - keeps links
     try:
         found = _found(path)
     except OSError as error:

@@ -23,6 +23,14 @@ def is_visible_file(path: Path) -> bool:
         return False
 
 
+def expanded(text: str) -> Path:
+    """A path with ``~`` and ``~NAME`` replaced; as it stands where there is no such home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Have ``write`` fill a temporary file, and put it in the place of ``path`` once it is whole.
 

@@ -81,7 +81,7 @@ def create(plan: Plan, out: Path) -> Path:
 
 def write_plan(plan: Plan, folder: Path) -> None:
     """Keep the plan."""
-    write_file(folder / PLAN, (plan.model_dump_json(indent=1) + "\n").encode())
+    write_file(folder / PLAN, (json.dumps(plan.model_dump(), indent=1) + "\n").encode())
 
 
 def read_plan(folder: Path) -> Plan:

@@ -29,7 +29,7 @@ from bench.run.schedule import (
     time_left_s,
 )
 from bench.run.store import RunFolder
-from bench.scenario import Scenario, load_scenario
+from bench.scenario import Scenario, check_storable, load_scenario
 
 
 def run_scenario(
@@ -77,7 +77,9 @@ def run_scenario(
             scenario = _scenario_of(folder, scenario)
         if scenario is None:
             raise UserError("neither a scenario nor a run folder to resume was given")
-        if folder is not None and processes is not None:
+        if folder is None:
+            check_storable(scenario)
+        elif processes is not None:
             scenario = _with_processes(folder, scenario, processes)
         ready = apart(
             partial(_prepare, scenario, device or scenario.device), what="preparing the run"

@@ -46,7 +46,28 @@ def load_scenario(path: Path, overrides: Sequence[str] = ()) -> Scenario:
     Raises:
         UserError: one line for everything wrong, with the file and line or the override.
     """
-    text = _read_text(path)
+    return _parsed(_read_text(path), path, overrides)
+
+
+def check_storable(scenario: Scenario) -> None:
+    """Raise ``UserError`` unless a run folder can keep the scenario so that it is read as the same.
+
+    Asked before anything is measured: a run that cannot be read could not be resumed.
+    """
+    text = scenario.resolved_yaml()
+    path = Path(f"{scenario.name} (as a run keeps it)")
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_FILE_BYTES:
+        raise UserError(
+            one_line(
+                f"{scenario.name}: written out, with the name of every image, the scenario is "
+                "larger than 1 MB, which no run folder keeps; name fewer images"
+            )
+        )
+    if _parsed(text, path, ()).resolved_yaml() != text:
+        raise UserError(one_line(f"{path}: is read as another scenario; use plainer names"))
+
+
+def _parsed(text: str, path: Path, overrides: Sequence[str]) -> Scenario:
     try:
         located = load_yaml(text)
     except YamlLineError as error:

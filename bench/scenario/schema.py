@@ -5,7 +5,6 @@ from itertools import product
 from math import prod
 from typing import Annotated, Any
 
-import yaml
 from pydantic import (
     Field,
     ValidationInfo,
@@ -41,6 +40,7 @@ from bench.scenario.fields import (
 )
 from bench.scenario.images import Images, all_images
 from bench.scenario.values import KeyProblemsError
+from bench.scenario.yaml_writer import dump_yaml
 from bench.units import Size
 
 MAX_CELLS = 20_000
@@ -292,9 +292,7 @@ class Scenario(Frozen):
 
     def resolved_yaml(self) -> str:
         """``resolved`` as the text of a scenario file."""
-        return yaml.safe_dump(
-            self.resolved(), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
-        )
+        return dump_yaml(self.resolved())
 
 
 def _points(keys: dict[str, Any], resolutions: tuple[Size, ...]) -> list[Point]:

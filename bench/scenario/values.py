@@ -12,6 +12,7 @@ from typing import TypeVar
 from bench.scenario.formats import format_bytes
 from bench.scenario.yaml_lines import KeyPath, dotted
 from bench.units import Size, parse_bytes, parse_fraction, parse_seconds, parse_size
+from distill.files import expanded
 from distill.models import parse_model
 from distill.suggest import did_you_mean, nearest, shown
 
@@ -204,7 +205,7 @@ def read_device(value: object) -> str:
 
 def find_path(text: str, folder: Path) -> Path | None:
     """An existing path, relative to the working directory, else to ``folder``."""
-    for candidate in (Path(text).expanduser(), folder / text):
+    for candidate in (expanded(text), folder / text):
         try:
             if candidate.exists():
                 return candidate

@@ -8,7 +8,6 @@ number, so the keys can say what they want.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -34,6 +33,9 @@ _WORDS = {"": None, "~": None} | {
 _INTEGER = re.compile(r"[-+]?[0-9]{1,30}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)")
 _NAN = (".nan", ".NaN", ".NAN")
+_NOT_BARE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_NEVER = re.compile("[\x00\ud800-\udc7f\udd00-\udfff]")
+"""What no name of a file holds; U+DC80 to U+DCFF stand for bytes that are not UTF-8."""
 
 
 class LineProblem(NamedTuple):
@@ -230,19 +232,28 @@ def _line(event: ev.Event) -> int:
     return event.start_mark.line + 1 if event.start_mark else 1
 
 
+def plain_scalar(text: str) -> object:
+    """What a text stands for where it is not quoted: a word's or a number's value, else itself."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if len(text) <= 40 and _FLOAT.fullmatch(text):
+        return float(text.lower().replace(".inf", "inf"))
+    if text in _NAN:
+        return float("nan")
+    return text
+
+
 def _scalar(event: ev.ScalarEvent) -> object:
-    text = event.value
-    if event.implicit[0]:
-        if text in _WORDS:
-            return _WORDS[text]
-        if _INTEGER.fullmatch(text):
-            return int(text)
-        if len(text) <= 40 and _FLOAT.fullmatch(text):
-            return float(text.lower().replace(".inf", "inf"))
-        if text in _NAN:
-            return float("nan")
+    text: str = event.value
+    value = plain_scalar(text) if event.implicit[0] else text
+    if not isinstance(value, str):
+        return value
     if len(text) > MAX_TEXT:
         raise ValueError(f"a text of {len(text)} characters; at most {MAX_TEXT}")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+    # In double quotes they are escapes, which nobody writes by mistake: names of files hold them.
+    refused = _NEVER if event.style == '"' else _NOT_BARE
+    if refused.search(text):
         raise ValueError(f"{shown(text)} holds a line break or another control character")
     return text

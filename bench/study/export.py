@@ -139,7 +139,9 @@ def export_study(
         }
         text = _page(page)
         write_bytes_atomically(folder / _PAGE, text.encode())
-        write_bytes_atomically(key_path(folder), key.model_dump_json(indent=1).encode())
+        write_bytes_atomically(
+            key_path(folder), json.dumps(key.model_dump(mode="json"), indent=1).encode()
+        )
         whole = True
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None

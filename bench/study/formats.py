@@ -1,5 +1,6 @@
 """The two files of a study: the key, which only its maker has, and the answers of one rater."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -138,12 +139,13 @@ def _read(path: Path, kind: type[_File], what: str) -> _File:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     try:
-        return kind.model_validate_json(content)
+        # Not by pydantic alone: file names need not be Unicode, and its JSON must.
+        return kind.model_validate(json.loads(content))
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not a whole JSON file: {one_line(str(error))}") from None
     first = problems[0]
-    if first["type"] == "json_invalid":
-        raise UserError(f"{path}: not a whole JSON file: {one_line(first['msg'])}")
     if any(
         problem["loc"] == ("format",) or problem["type"] == "model_type" for problem in problems
     ):

@@ -173,7 +173,7 @@ MALFORMED: list[tuple[str, str, int, str]] = [
     ("seed", "", 4, "expected ':'"),
     ("alpha: " + "[" * 5000, "alpha", 4, "deeper than 16 levels"),
     ("alpha: \x00", "character", 4, "cannot stand in YAML"),
-    ('device: "cu\\nda"', "device", 4, "control character"),
+    ('device: "cu\\nda"', "device", 4, "not a device"),
 ]
 
 
