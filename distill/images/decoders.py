@@ -303,7 +303,7 @@ def _whole(data: Data, page: "TiffPage", image: Any) -> Any:
     check_size(data.name, page.width, page.height)
     if page.decoder == "libvips":
         pixels = np.concatenate(list(fetch(image, data, image.height)))
-        return _in_memory(as_integers(pixels, data.name, white_is_zero=page.white_is_zero))
+        return _in_memory(_integers(pixels, data.name, page))
     from distill.images.tiff import planes
 
     try:
@@ -311,7 +311,7 @@ def _whole(data: Data, page: "TiffPage", image: Any) -> Any:
     except Exception as error:  # of many kinds, from many decoders
         words = str(error).splitlines() or [type(error).__name__]
         raise damaged(data.name, words[0]) from error
-    pixels = as_integers(pixels, data.name, white_is_zero=page.white_is_zero)
+    pixels = _integers(pixels, data.name, page)
     memory = _in_memory(pixels)
     if not page.premultiplied:
         return memory
@@ -324,6 +324,14 @@ def _once(image: Any) -> Callable[[], Any]:
     return lambda: image
 
 
+def _integers(pixels: npt.NDArray[Any], name: str, page: "TiffPage") -> npt.NDArray[Any]:
+    integers = as_integers(pixels, name)
+    if page.white_is_zero:  # not so for transparency
+        colours = integers[:, :, : CHANNELS[page.ink]]
+        np.subtract(np.iinfo(integers.dtype).max, colours, out=colours)
+    return integers
+
+
 def _in_memory(pixels: npt.NDArray[Any]) -> Any:
     height, width, bands = pixels.shape
     sample = "uchar" if pixels.dtype == np.uint8 else "ushort"
@@ -332,10 +340,8 @@ def _in_memory(pixels: npt.NDArray[Any]) -> Any:
     )
 
 
-def as_integers(
-    pixels: npt.NDArray[Any], name: str, *, white_is_zero: bool = False
-) -> npt.NDArray[np.unsignedinteger[Any]]:
-    """Return samples of any type as unsigned ones of 8 or 16 bits.
+def as_integers(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Return samples of any type as unsigned ones of 8 or 16 bits, of their own.
 
     Floats in 0..1 become 16 bits, as do integers of other types, whose values must be those of 16.
 
@@ -349,16 +355,15 @@ def as_integers(
             raise UserError(
                 f"{name}: floating-point pixels must lie in 0..1; found {low:g} to {high:g}"
             )
-        levels = np.rint(pixels.astype(np.float64) * 65535)
-        return (65535 - levels if white_is_zero else levels).astype(np.uint16)
-    if pixels.dtype not in (np.uint8, np.uint16):
-        least, most = int(pixels.min()), int(pixels.max())
-        if least < 0 or most > 65535:
-            raise UserError(
-                f"{name}: whole numbers must be 0 to 65535 (16 bits); found {least} to {most}"
-            )
-        pixels = pixels.astype(np.uint16)
-    return np.iinfo(pixels.dtype).max - pixels if white_is_zero else pixels
+        return np.rint(pixels.astype(np.float64) * 65535).astype(np.uint16)
+    if pixels.dtype in (np.uint8, np.uint16):
+        return pixels.copy()
+    least, most = int(pixels.min()), int(pixels.max())
+    if least < 0 or most > 65535:
+        raise UserError(
+            f"{name}: whole numbers must be 0 to 65535 (16 bits); found {least} to {most}"
+        )
+    return pixels.astype(np.uint16)
 
 
 # --- Pillow ---------------------------------------------------------------------------------------
@@ -366,7 +371,7 @@ def as_integers(
 
 def _by_pillow(data: Data, kind: Kind, at_least: int | None, frame: int = 0) -> Samples:
     formats = ["TIFF" if kind.decoder == "tiff" else kind.advice]
-    with opened_by_pillow(data.stream(), data.name, formats) as image:
+    with _opened_by_pillow(data, kind, formats) as image:
         if image.format == "JPEG2000":
             _check_jpeg2000(data)
         if frame:
@@ -424,15 +429,17 @@ def _check_jpeg2000(data: Data) -> None:
 
 
 @contextmanager
-def opened_by_pillow(
-    source: Path | BytesIO, name: str, formats: list[str]
-) -> Iterator[Image.Image]:
+def _opened_by_pillow(data: Data, kind: Kind, formats: list[str]) -> Iterator[Image.Image]:
     """Open a picture by Pillow; what goes wrong in the block is a ``UserError``."""
+    name = data.name
     try:
-        with _tolerant(), Image.open(source, formats=formats) as image:
+        with _tolerant(), Image.open(data.stream(), formats=formats) as image:
             yield image
     except UnidentifiedImageError:
-        raise damaged(name, f"its start is not that of a {formats[0]}") from None
+        raise UserError(
+            f"{name}: cannot be read: it is {kind.name} of a layout that is not read, or damaged; "
+            "convert it to PNG, TIFF or JPEG first"
+        ) from None
     # What Pillow's decoders raise on damaged data; SyntaxError is its word for a broken header.
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, LookupError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -43,7 +43,7 @@ _KINDS: tuple[tuple[bytes, Kind], ...] = (
     (rb"....ftyp(?:avif|avis)", Kind("an AVIF", "heif")),
     (rb"....ftyp(?:mif1|msf1|miaf).{4}(?:.{4}){0,12}?avi[fs]", Kind("an AVIF", "heif")),
     (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", Kind("a BMP", "pillow", "BMP")),
-    (rb"P[1-6]\s|P[1-6]#|P[fF]\s|Pf\s", Kind("a PNM", "pillow", "PPM")),
+    (rb"P[1-6][\s#]|Pf\s", Kind("a PNM", "pillow", "PPM")),
     (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", Kind("a JPEG 2000", "pillow", "JPEG2000")),
     (rb"8BPS\0\x01", Kind("a PSD", "pillow", "PSD")),
     (rb"qoif", Kind("a QOI", "pillow", "QOI")),
@@ -69,6 +69,8 @@ _KINDS: tuple[tuple[bytes, Kind], ...] = (
     (rb"%PDF", Kind("a PDF document", None, _DRAWING)),
     (rb"%!PS|\xc5\xd0\xd3\xc6", Kind("a PostScript drawing", None, _DRAWING)),
     (rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF", Kind("a Windows metafile", None, _DRAWING)),
+    (rb"PF\s", Kind("a PFM in colour", None, _CONVERT)),
+    (rb"P7\s", Kind("a PAM", None, _CONVERT)),
     (rb"v/1\x01", Kind("an OpenEXR", None, "map its tones to PNG or TIFF first")),
     (rb"#\?RADIANCE|#\?RGBE", Kind("a Radiance HDR", None, "map its tones to PNG or TIFF first")),
     (rb"8BPS\0\x02", Kind("a PSB (large Photoshop document)", None, _CONVERT)),
@@ -93,8 +95,8 @@ _KINDS: tuple[tuple[bytes, Kind], ...] = (
     (rb"\0{64}", Kind("zeros, where an image would start", None, f"damaged: {_FETCH_AGAIN}")),
 )  # fmt: skip
 _COMPILED = tuple((re.compile(pattern, re.DOTALL), kind) for pattern, kind in _KINDS)
-# It says in its last bytes alone what it is.
-_BY_SUFFIX = {".tga": Kind("a TGA", "pillow", "TGA")}
+_BY_SUFFIX = {".tga": Kind("a TGA", "pillow", "TGA"), ".dib": Kind("a DIB", "pillow", "DIB")}
+"""Their first bytes are numbers, and could be anything's."""
 
 
 def identify(start: bytes, suffix: str = "") -> Kind | None:

@@ -64,7 +64,8 @@ def tiff(pixels: np.ndarray, photometric: str, **options: Any) -> Callable[[Path
 
 
 def pillow(image: Image.Image, **options: Any) -> Callable[[Path], None]:
-    return lambda path: image.save(path, **options)
+    # A copy, as Pillow leaves one format's settings with the picture for the next.
+    return lambda path: image.copy().save(path, **options)
 
 
 def text(content: bytes) -> Callable[[Path], None]:
@@ -199,10 +200,10 @@ def profile(
     return header + table + data
 
 
-def converted(pixels: np.ndarray, content: bytes, mode: str = "RGB") -> np.ndarray:
+def converted(pixels: np.ndarray, content: bytes, mode: str | None = None) -> np.ndarray:
     """By LittleCMS through Pillow, relative colorimetric with black point compensation."""
     shown = ImageCms.profileToProfile(
-        Image.fromarray(pixels),
+        Image.fromarray(pixels, mode),
         ImageCms.ImageCmsProfile(io.BytesIO(content)),
         ImageCms.createProfile("sRGB"),
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
@@ -211,6 +212,42 @@ def converted(pixels: np.ndarray, content: bytes, mode: str = "RGB") -> np.ndarr
     )
     assert shown is not None
     return np.asarray(shown)
+
+
+def raw_profile(exif: bytes) -> bytes:
+    """EXIF as the text in which older software keeps it in a PNG."""
+    content = exif.removeprefix(b"Exif\0\0")
+    return b"\nexif\n%8d\n" % len(content) + content.hex().encode() + b"\n"
+
+
+def deep_jpeg2000(content: bytearray) -> None:
+    """Samples said to have 16 bits."""
+    at = content.find(b"\xff\x4f\xff\x51")
+    for channel in range(3):
+        content[at + 42 + 3 * channel] = 15
+
+
+def psd(planes: np.ndarray, mode: int, depth: int) -> bytes:
+    head = struct.pack(">H6xHIIHH", 1, len(planes), HEIGHT, WIDTH, depth, mode)
+    data = planes.astype(">u2" if depth == 16 else "u1").tobytes()
+    return b"8BPS" + head + struct.pack(">IIIH", 0, 0, 0, 0) + data
+
+
+def ink_with_profile(path: Path) -> None:
+    """CMYK of libvips' own profile, embedded."""
+    source = pyvips.Image.new_from_array(RGB).copy(interpretation="srgb")
+    source.icc_transform("cmyk", input_profile="srgb").tiffsave(str(path))
+
+
+def ink_with_profile_right() -> np.ndarray:
+    file = io.BytesIO(
+        pyvips.Image.new_from_array(RGB)
+        .copy(interpretation="srgb")
+        .icc_transform("cmyk", input_profile="srgb")
+        .tiffsave_buffer()
+    )
+    with Image.open(file) as opened:
+        return converted(np.asarray(opened), opened.info["icc_profile"], "CMYK")
 
 
 def reduced_first(path: Path) -> None:
@@ -485,7 +522,7 @@ ODD: dict[str, Odd] = {
     ),
     "grey-gamma.png": Odd(
         pillow(Image.fromarray(GREY), icc_profile=GREY_GAMMA),
-        converted(GREY, GREY_GAMMA, "L"),
+        converted(GREY, GREY_GAMMA),
         within=1.5,
     ),
     "srgb.png": Odd(
@@ -539,4 +576,94 @@ ODD: dict[str, Odd] = {
     ),
     "scene.exr": Odd(text(b"v/1\x01" + bytes(99)), "OpenEXR"),
     "words.png": Odd(text(b"not an image\n" * 50), "it is no picture"),
+    # Rarer ones
+    "12-bits.tif": Odd(patched(tiff(GREY16, "minisblack"), set_tag(258, 12)), "samples of 12 bits"),
+    "2-bits.tif": Odd(by_vips("tiffsave", GREY, bitdepth=2), grey_of((GREY >> 6) * 85.0)),
+    "palette-of-greys.tif": Odd(
+        tiff(GREY, "palette", colormap=np.stack([np.arange(256) * 257] * 3).astype(np.uint16)),
+        grey_of(GREY),
+    ),
+    "packbits.tif": Odd(pillow(image, compression="packbits"), RGB),
+    "one-strip-for-all.tif": Odd(patched(tiff(RGB, "rgb"), set_tag(278, 2**32 - 1, 4)), RGB),
+    "white-is-zero-planar-tiled.tif": Odd(
+        tiff(
+            np.stack([255 - GREY, ALPHA]),
+            "miniswhite",
+            planarconfig="separate",
+            tile=(16, 16),
+            extrasamples=["unassalpha"],
+        ),
+        over_white(grey_of(GREY), ALPHA),
+    ),
+    "float-premultiplied.tif": Odd(
+        tiff(
+            (np.dstack([RGB * (ALPHA[:, :, None] / 255), ALPHA]) / 255).astype(np.float32),
+            "rgb",
+            extrasamples=["assocalpha"],
+        ),
+        over_white(RGB, ALPHA),
+        depth=16,
+    ),
+    "float-predictor.tif": Odd(
+        by_vips(
+            "tiffsave", (RGB / 255).astype(np.float32), compression="deflate", predictor="float"
+        ),
+        RGB,
+        depth=16,
+    ),
+    "mask.tif": Odd(patched(tiff(GREY, "minisblack"), set_tag(262, 4)), "a mask for pixels"),
+    "logarithmic.tif": Odd(patched(tiff(RGB, "rgb"), set_tag(262, 32845)), "logarithmic LUV"),
+    "no-such-compression.tif": Odd(patched(tiff(RGB, "rgb"), set_tag(259, 33333)), "33333"),
+    "cmyk-profile.tif": Odd(ink_with_profile, ink_with_profile_right(), within=1.5),
+    "grey-alpha16.png": Odd(
+        text(png(np.dstack([GREY16, ALPHA.astype(np.uint16) * 257]), 4, 16)),
+        over_white(grey_of(GREY), ALPHA),
+        depth=16,
+    ),
+    "orientation-in-text.png": Odd(
+        text(png(RGB, 2, 8, (b"tEXt", b"Raw profile type exif\0" + raw_profile(exif_of(6))))),
+        turned,
+    ),
+    "several.jpg": Odd(
+        pillow(
+            two[0],
+            format="MPO",
+            save_all=True,
+            append_images=two[1:],
+            quality=100,
+            subsampling=0,
+        ),
+        RGB,
+        within=4,
+    ),
+    "rgb.jpg": Odd(pillow(image, quality=100, keep_rgb=True), RGB, within=2),
+    "colour16.jp2": Odd(patched(pillow(image), deep_jpeg2000), "JPEG 2000 with colour of 16 bits"),
+    "alpha.avif": Odd(
+        pillow(Image.fromarray(rgba), quality=100, subsampling="4:4:4"),
+        over_white(RGB, ALPHA),
+        within=4,
+    ),
+    "10-bits.avif": Odd(
+        by_vips(
+            *("heifsave", RGB16), compression="av1", bitdepth=10, Q=100, subsample_mode="off"
+        ),
+        RGB,
+        within=6,
+        depth=16,
+    ),
+    "flat.psd": Odd(text(psd(RGB.transpose(2, 0, 1), 3, 8)), RGB),
+    "ink.psd": Odd(text(psd(255 - ink.transpose(2, 0, 1), 4, 8)), mixed),
+    "flat16.psd": Odd(text(psd(RGB16.transpose(2, 0, 1), 3, 16)), "PSD of a layout that is not"),
+    "grey.pfm": Odd(
+        text(b"Pf\n24 20\n-1.0\n" + (GREY[::-1] / 255).astype("<f4").tobytes()),
+        grey_of(GREY),
+        depth=16,
+    ),
+    "colour.pfm": Odd(text(b"PF\n24 20\n-1.0\n" + bytes(5760)), "a PFM in colour"),
+    "any.pam": Odd(text(b"P7\nWIDTH 24\n"), "a PAM"),
+    "text.ppm": Odd(
+        text(b"P3\n24 20\n255\n" + b" ".join(str(v).encode() for v in RGB.ravel())), RGB
+    ),
+    "runs.tga": Odd(pillow(image, compression="tga_rle"), RGB),
+    "interlaced.gif": Odd(pillow(palette16, interlace=1), np.asarray(palette16.convert("RGB"))),
 }  # fmt: skip
