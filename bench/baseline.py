@@ -159,7 +159,8 @@ def describe(baseline: Baseline) -> Group:
 
 
 def _columns(cell: SideCell) -> list[str]:
-    times = _values(cell, "latency_ms")
+    # Warm times, or where no process has any the first passes: a spread of both says nothing.
+    times = _values(cell, "latency_ms", once=False) or _values(cell, "latency_ms")
     peaks = _values(cell, "peak_allocated_mb") or _values(cell, "peak_rss_growth_mb")
     some = [median(times), min(times), max(times)] if times else []
     return [
@@ -170,8 +171,13 @@ def _columns(cell: SideCell) -> list[str]:
     ]
 
 
-def _values(cell: SideCell, name: str) -> list[float]:
-    return [process.values[name] for process in cell.processes if name in process.values]
+def _values(cell: SideCell, name: str, *, once: bool = True) -> list[float]:
+    """Of each process; without those measured once unless ``once``."""
+    return [
+        process.values[name]
+        for process in cell.processes
+        if name in process.values and (once or not process.once)
+    ]
 
 
 def _plain(text: str) -> Text:

@@ -11,6 +11,14 @@ FAILED: frozenset[str] = frozenset({"out_of_memory", "timeout", "crashed"})
 """Statuses that `--retry-failed` repeats."""
 
 
+def cut_by_run(status: str, reason_code: str | None) -> bool:
+    """Whether the run's time limit stopped a cell, or kept it from starting.
+
+    That says nothing of the cell, unlike its own limit.
+    """
+    return status in ("timeout", "skipped") and reason_code == "run_time_limit"
+
+
 class Record(BaseModel):
     """One cell's result. Absent values are null; ``MB`` is 10^6 bytes; ``ms`` are milliseconds."""
 

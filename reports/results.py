@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bench.record import Record
+from bench.record import Record, cut_by_run
 from reports.text import short_names
 
 RUN_LIMIT = "run_limit"
@@ -196,8 +196,7 @@ def ending(record: Record) -> str:
 
 def ending_of(status: str, reason_code: str | None) -> str:
     """:func:`ending` from the two fields that tell it."""
-    by_run = status in ("timeout", "skipped") and reason_code == "run_time_limit"
-    return RUN_LIMIT if by_run else status
+    return RUN_LIMIT if cut_by_run(status, reason_code) else status
 
 
 def baseline(one: Series, series: Iterable[Series]) -> Series | None:

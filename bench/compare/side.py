@@ -9,7 +9,8 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from bench.measure.conditions import disturbances
-from bench.record import FAILED, Record
+from bench.passes import is_cold
+from bench.record import FAILED, Record, cut_by_run
 from bench.run.schedule import DECIDED
 from distill.errors import UserError
 
@@ -81,8 +82,18 @@ class SideCell:
 
     @property
     def failed(self) -> bool:
-        """Whether it ran and did not get through, or was not started for that reason."""
+        """Whether it ran and did not get through, or was not started for that reason.
+
+        Not where the run's time was over: that says nothing of the cell.
+        """
+        if self.cut_by_run:
+            return False
         return self.status in FAILED or self.status == "unsupported" or self.out_of_reach
+
+    @property
+    def cut_by_run(self) -> bool:
+        """Whether the run's time limit stopped it or kept it from starting."""
+        return cut_by_run(self.status, self.reason_code)
 
     @property
     def out_of_reach(self) -> bool:
@@ -151,7 +162,12 @@ def _merge(identity: Mapping[str, Any], group: Sequence[Record], *, path: str) -
                 f"{path}: has process {one.repeat} of cell {one.id} twice: a copy is no measurement"
             )
     # Later rounds may have been left out for want of time; the earlier ones still count.
-    ran = [r for r in group if r.status not in ("skipped", "predicted")] or group[:1]
+    ran = [
+        record
+        for record in group
+        if record.status not in ("skipped", "predicted")
+        and not cut_by_run(record.status, record.reason_code)
+    ] or group[:1]
     ok = [record for record in ran if record.status == "ok"]
     told = next((record for record in ran if record.status != "ok"), ran[0])
     return SideCell(
@@ -190,7 +206,7 @@ def _process(record: Record) -> Process:
         began=began,
         ended=None if began is None or record.duration_s is None else began + record.duration_s,
         values=values,
-        once=record.reason_code == "measured_once",
+        once=is_cold(record),
         conditions=None if record.conditions is None else tuple(disturbances(record.conditions)),
     )
 

@@ -13,9 +13,12 @@ def compare_status(base: SideCell, new: SideCell, *, partial: bool = False) -> F
         return None
     if base.status == "ok":
         return _lost(new)
-    if (base.status, base.reason_code) == (new.status, new.reason_code):
+    if (base.cut_by_run and new.cut_by_run) or (base.status, base.reason_code) == (
+        new.status,
+        new.reason_code,
+    ):
         same = f"{_ended(new)}, as before"
-        if new.reason_code == "run_time_limit" and not partial:
+        if new.cut_by_run and not partial:
             return _status("inconclusive", "ran_out_of_time", same)
         if new.failed:
             return _status("unchanged", "still_failing", same)
@@ -30,7 +33,7 @@ def compare_status(base: SideCell, new: SideCell, *, partial: bool = False) -> F
 
 
 def _lost(new: SideCell) -> Finding:
-    if new.reason_code == "run_time_limit":
+    if new.cut_by_run:
         return _status("inconclusive", "ran_out_of_time", f"was measured, is {_ended(new)}")
     code: Code = "now_failing" if new.failed else "now_unmeasured"
     return _status("regression", code, f"was measured, is {_ended(new)}")
@@ -54,8 +57,9 @@ def only_in_new(cell: SideCell) -> Finding:
 def _ended(cell: SideCell) -> str:
     """``out_of_memory (host_allocator: an allocation ...)``."""
     first = (cell.reason or "").splitlines()[:1]
-    why = ": ".join(filter(None, [cell.reason_code, *first]))
-    word = cell.status.replace("_", " ")
+    code = "the run's time limit" if cell.cut_by_run else cell.reason_code
+    why = ": ".join(filter(None, [code, *first]))
+    word = "not measured" if cell.cut_by_run else cell.status.replace("_", " ")
     return f"{word} ({why})" if why else word
 
 

@@ -23,6 +23,7 @@ import pandas as pd
 from bench.cells import Cell, MeasureSettings
 from bench.measure.devices import resolve_device
 from bench.measure.environment import collect_environment
+from bench.passes import is_cold
 from bench.plan import scenario_cells
 from bench.prediction.calibration import Calibration, calibrate, load_calibration
 from bench.prediction.precisions import lacking
@@ -126,7 +127,7 @@ def rows_of(run: Path, *, times: bool = True) -> Iterator[Row]:
             measured_peak_mb=getattr(record, counter) if record.status == "ok" else None,
             predicted_peak_mb=prediction.peak_mb,
             measured_s=None if latency is None or not times else latency / 1e3,
-            predicted_s=prediction.first_seconds if record.repeats == 1 else prediction.seconds,
+            predicted_s=prediction.first_seconds if is_cold(record) else prediction.seconds,
             repeats=record.repeats,
         )
 

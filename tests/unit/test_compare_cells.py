@@ -153,7 +153,13 @@ def test_a_metric_that_got_lost_is_not_passed_over(tmp_path: Path):
 OUT_OF_MEMORY = {"status": "out_of_memory", "reason_code": "host_allocator", "reason": "no room"}
 TOO_SLOW = {"status": "skipped", "reason_code": "time_limit", "reason": "too long"}
 NO_TIME = {"status": "skipped", "reason_code": "run_time_limit", "reason": "run over"}
+STOPPED = {"status": "timeout", "reason_code": "run_time_limit", "reason": "stopped after 2 s"}
+"""By the run's limit: the cell might have ended in its own time."""
+OVER_TIME = {"status": "timeout", "reason_code": "time_limit", "reason": "stopped after 90 s"}
 UNTRAINED = {"status": "skipped", "reason_code": "random_weights", "reason": "no weights"}
+
+
+CUT = {str(NO_TIME), str(STOPPED)}
 
 
 @pytest.mark.parametrize(
@@ -171,6 +177,14 @@ UNTRAINED = {"status": "skipped", "reason_code": "random_weights", "reason": "no
         (OUT_OF_MEMORY, {"status": "timeout"}, "unchanged", "still_failing"),
         (NO_TIME, NO_TIME, "inconclusive", "ran_out_of_time"),
         (NO_TIME, {}, "not_comparable", "not_measured"),
+        ({}, STOPPED, "inconclusive", "ran_out_of_time"),
+        (STOPPED, STOPPED, "inconclusive", "ran_out_of_time"),
+        (NO_TIME, STOPPED, "inconclusive", "ran_out_of_time"),
+        (STOPPED, {}, "not_comparable", "not_measured"),
+        (OVER_TIME, STOPPED, "not_comparable", "not_measured"),
+        ({}, OVER_TIME, "regression", "now_failing"),
+        (OVER_TIME, {}, "improvement", "fixed"),
+        (OVER_TIME, OVER_TIME, "unchanged", "still_failing"),
         (UNTRAINED, UNTRAINED, "not_comparable", "not_measured"),
     ],
 )
@@ -181,6 +195,9 @@ def test_how_a_cell_ended_counts(
     new = ci_run(tmp_path / "b", change=edit(1, **after))
     (cell,) = [c for c in compared(base, new).cells if c.label.endswith("512x512")]
     assert [(f.verdict, f.code) for f in cell.findings] == [(verdict, code)]
+    # What the run's time did is never said as if the cell took too long.
+    (reason,) = [finding.reason for finding in cell.findings]
+    assert ("run's time limit" in reason) == bool({str(before), str(after)} & CUT)
 
 
 def test_a_cell_of_which_one_process_failed_has_failed(tmp_path: Path):
@@ -233,9 +250,10 @@ def test_a_process_that_lacks_a_value_leaves_the_others_in_their_turns(tmp_path:
     assert comparison.exit_code == 0
 
 
-def test_rounds_that_were_left_out_for_time_do_not_undo_the_others(tmp_path: Path):
+@pytest.mark.parametrize("cut", [NO_TIME, STOPPED])
+def test_rounds_that_the_run_cut_short_do_not_undo_the_others(tmp_path: Path, cut: dict[str, str]):
     def cut_short(records: list[dict[str, Any]]) -> None:
-        records[-1].update(NO_TIME, latency_ms=None, peak_rss_growth_mb=None)
+        records[-1].update(cut, latency_ms=None, peak_rss_growth_mb=None)
 
     comparison = compared(ci_run(tmp_path / "a"), ci_run(tmp_path / "b", change=cut_short))
     assert comparison.exit_code == 0
