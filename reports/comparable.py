@@ -21,10 +21,13 @@ from reports.text import image_name, listing, one_line
 _MACHINE = frozenset(
     {
         *("device", "machine", "cpu", "cpu_logical_cores", "cpu_usable_cores", "memory_total_mb"),
+        *("cpu_quota_cores", "memory_limit_mb"),
         *("torch_threads", "gpu", "gpu_memory_mb", "gpu_driver", "gpu_power_limit_w", "gpu_ecc"),
     }
 )
 _CODE = frozenset({"code_version"})
+_FORM = frozenset({"environment_schema"})
+"""What says which facts an environment can have; kept wherever some of them are compared."""
 _SETTINGS = (
     "memory_cap",
     "style_resolution",
@@ -87,7 +90,7 @@ def differences(first: Run, other: Run) -> Differences:
 
 
 def _part(environment: Mapping[str, Any], keys: frozenset[str]) -> dict[str, Any]:
-    return {key: value for key, value in environment.items() if key in keys}
+    return {key: value for key, value in environment.items() if key in keys | _FORM}
 
 
 def _differ(a: dict[str, Any], b: dict[str, Any]) -> list[str]:

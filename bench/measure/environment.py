@@ -17,27 +17,9 @@ import torch
 
 from bench.measure.code_version import code_facts
 from bench.measure.devices import visible_handles
-from bench.measure.environment_differences import PACKAGES
+from bench.measure.environment_differences import PACKAGES, SCHEMA, speed_variables
 from bench.measure.nvml import ask_nvml, nvml
 from distill.host import core_numbers, cpu_quota, limit_threads, usable_memory
-
-_VARIABLES = (
-    "CUBLAS_WORKSPACE_CONFIG",
-    "CUDA_DEVICE_ORDER",
-    "CUDA_LAUNCH_BLOCKING",
-    "CUDA_MODULE_LOADING",
-    "KMP_AFFINITY",
-    "LD_PRELOAD",
-    "MALLOC_ARENA_MAX",
-    "MKL_NUM_THREADS",
-    "NVIDIA_TF32_OVERRIDE",
-    "OMP_NUM_THREADS",
-    "OMP_PROC_BIND",
-    "ONEDNN_MAX_CPU_ISA",
-    "PYTORCH_ALLOC_CONF",
-    "PYTORCH_CUDA_ALLOC_CONF",
-)
-"""Environment variables that change speed or memory; recorded when set."""
 
 
 def collect_environment(device: str) -> dict[str, Any]:
@@ -47,6 +29,7 @@ def collect_environment(device: str) -> dict[str, Any]:
     GPU are there for a CUDA device only.
     """
     facts = {
+        "environment_schema": SCHEMA,
         "collected_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device,
         **_machine_facts(),
@@ -95,7 +78,7 @@ def _software_facts() -> dict[str, Any]:
         "cuda_runtime": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         **{name.replace("-", "_"): _installed(name) for name in PACKAGES},
-        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "variables": speed_variables(os.environ),
     }
 
 

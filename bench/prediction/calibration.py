@@ -27,7 +27,10 @@ from distill.files import write_bytes_atomically
 
 _SCHEMA = 2
 _LONGEST_S = 300.0
-_IDENTITY = ("cpu", "cpu_usable_cores", "torch", "torch_commit", "gpu", "gpu_driver", "cudnn")
+_IDENTITY = (
+    *("cpu", "cpu_usable_cores", "cpu_quota_cores", "variables", "torch", "torch_commit"),
+    *("gpu", "gpu_driver", "cudnn"),
+)
 """Facts of the environment that calibrations are told apart by; those on a GPU only for one."""
 
 
@@ -171,7 +174,7 @@ def _identity(like: Cell, environment: Mapping[str, Any] | None = None) -> dict[
     threads = like.threads or facts["torch_threads"]
     kind = like.device.partition(":")[0]
     return {"device": kind, "threads": str(threads)} | {
-        key: str(facts[key]) for key in keys if key in facts
+        key: str(facts[key]) for key in keys if facts.get(key)
     }
 
 

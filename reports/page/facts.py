@@ -11,7 +11,7 @@ def key_facts(results: Results, environment: Mapping[str, Any]) -> list[tuple[st
     """What a reader wants to know before any number; what is not known is left out."""
     records = results.records
     caps = sorted({record.memory_cap_mb for record in records if record.memory_cap_mb})
-    memory = environment.get("memory_total_mb")
+    memory = environment.get("memory_limit_mb", environment.get("memory_total_mb"))
     dates = sorted(record.started_at for record in records if record.started_at)
     known = {
         "Runs": count(len(results.runs), "run") if results.runs else None,

@@ -15,6 +15,7 @@ from bench.measure.cuda_driver import ask_driver
 from bench.measure.devices import gpus, resolve_device
 from bench.measure.environment import collect_environment
 from bench.measure.environment_differences import environment_differences
+from distill import host
 from tests.unit.nvml_data import ERRORS
 
 
@@ -413,6 +414,9 @@ def test_an_environment_can_be_compared_with_itself_at_another_time(here):
         ("numpy", "1.26", "numpy"),
         ("code_version", "0.0.1+abc", "code"),
         ("variables", {"OMP_NUM_THREADS": "77"}, "OMP_NUM_THREADS=77"),
+        ("variables", {"OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "avx2"}, "none against ATEN"),
+        ("cpu_quota_cores", 1.5, "quota"),
+        ("memory_limit_mb", 900.0, "limit of memory"),
     ],
 )
 def test_each_thing_that_changes_the_numbers_is_named_with_both_values(here, key, value, label):
@@ -420,6 +424,8 @@ def test_each_thing_that_changes_the_numbers_is_named_with_both_values(here, key
     assert len(differences) == 1
     assert label in differences[0]
     if not isinstance(value, dict):
+        assert key in ("cpu_quota_cores", "memory_limit_mb") or key in here
+    if not isinstance(value, dict) and key in here:
         assert f"{here[key]}".partition(":")[0] in differences[0]
         assert f"against {value}" in differences[0]
 
@@ -433,3 +439,85 @@ def test_cuda_does_not_matter_when_both_ran_on_the_cpu(cards):
     cards()
     one = collect_environment("cpu")
     assert environment_differences(one, one | {"cuda_runtime": "1.0", "cudnn": 1}) == []
+
+
+# ------------------------------------------------------------------------ variables and containers
+
+
+@pytest.mark.parametrize(
+    ("name", "recorded"),
+    [
+        ("ATEN_CPU_CAPABILITY", True),
+        ("DNNL_MAX_CPU_ISA", True),
+        ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", True),
+        ("OMP_WAIT_POLICY", True),
+        ("GOMP_SPINCOUNT", True),
+        ("KMP_BLOCKTIME", True),
+        ("MKL_ENABLE_INSTRUCTIONS", True),
+        ("OPENBLAS_CORETYPE", True),
+        ("MALLOC_TRIM_THRESHOLD_", True),
+        ("GLIBC_TUNABLES", True),
+        ("LD_PRELOAD", True),
+        ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", True),
+        ("TORCHINDUCTOR_FREEZING", True),
+        ("PYTORCH_NO_CUDA_MEMORY_CACHING", True),
+        ("CUDA_LAUNCH_BLOCKING", True),
+        ("CUDNN_FRONTEND_ATTN_DP_WORKSPACE_LIMIT", True),
+        ("NVIDIA_TF32_OVERRIDE", True),
+        # Where something lies, or what an image is called: the same speed.
+        ("TORCH_HOME", False),
+        ("TORCHINDUCTOR_CACHE_DIR", False),
+        ("CUDA_PATH", False),
+        ("CUDA_VERSION", False),
+        ("CUDA_VISIBLE_DEVICES", False),
+        ("PATH", False),
+        ("HOME", False),
+        ("MY_OMP_TOKEN", False),
+        ("XOMP_NUM_THREADS", False),
+    ],
+)
+def test_variables_that_change_speed_are_recorded_by_prefix(monkeypatch, name, recorded):
+    monkeypatch.setenv(name, "x")
+    assert (collect_environment("cpu")["variables"].get(name) == "x") == recorded
+
+
+def test_what_an_older_run_did_not_record_is_unknown_and_not_different(cards):
+    cards()
+    here = collect_environment("cpu")
+    new = here | {
+        "cpu_quota_cores": 2.0,
+        "memory_limit_mb": 900.0,
+        "variables": {"OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "avx2"},
+    }
+    old = {key: value for key, value in here.items() if key != "environment_schema"}
+    old["variables"] = {"OMP_NUM_THREADS": "1"}
+    assert environment_differences(old, new) == []
+    assert environment_differences(new, old) == []
+    # What it did record counts as ever.
+    old["variables"] = {"OMP_NUM_THREADS": "2", "MALLOC_ARENA_MAX": "1"}
+    assert environment_differences(old, new) == [
+        "environment variables: MALLOC_ARENA_MAX=1, OMP_NUM_THREADS=2 against OMP_NUM_THREADS=1"
+    ]
+    del old["variables"]
+    assert environment_differences(old, new) == []
+
+
+def test_a_container_is_recorded(cards, monkeypatch, tmp_path):
+    cards()
+    for path, text in {
+        "proc/self/cgroup": "0::/\n",
+        "cgroup/memory.max": "2000000000\n",
+        "cgroup/memory.current": "0\n",
+        "cgroup/cpu.max": "150000 100000\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    outside = collect_environment("cpu")
+    monkeypatch.setattr(host, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(host, "CGROUPS", tmp_path / "cgroup")
+    inside = collect_environment("cpu")
+    assert (inside["cpu_quota_cores"], inside["memory_limit_mb"]) == (1.5, 2000.0)
+    assert inside["memory_total_mb"] == outside["memory_total_mb"]
+    lines = environment_differences(outside, inside)
+    assert "none against 1.5" in lines[0]
+    assert "none against 2000.0" in lines[1]
