@@ -64,8 +64,13 @@ def tiff(pixels: np.ndarray, photometric: str, **options: Any) -> Callable[[Path
 
 
 def pillow(image: Image.Image, **options: Any) -> Callable[[Path], None]:
-    # A copy, as Pillow leaves one format's settings with the picture for the next.
-    return lambda path: image.copy().save(path, **options)
+    def write(path: Path) -> None:
+        # Copies, as Pillow leaves one format's settings with a picture for the next.
+        if "append_images" in options:
+            options["append_images"] = [one.copy() for one in options["append_images"]]
+        image.copy().save(path, **options)
+
+    return write
 
 
 def text(content: bytes) -> Callable[[Path], None]:
