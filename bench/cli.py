@@ -17,6 +17,7 @@ from bench.cli_roofline import roofline
 from bench.cli_study import study_app
 from bench.errors import UserError
 from distill.command_line import console, run_app
+from distill.streams import courtesy
 
 if TYPE_CHECKING:
     from bench.scenario import Scenario
@@ -25,7 +26,8 @@ app = typer.Typer(
     name="bench",
     help="How big an image can a stylizer do on this machine, how fast, at what memory, and what "
     "did compression cost in quality? Exit codes: 0 done, 1 a check failed, 2 wrong use or bad "
-    "input, 3 inconclusive, 4 the environment cannot do it, 130 interrupted.",
+    "input, 3 inconclusive, 4 the environment cannot do it, 70 the tool itself failed, 130 "
+    "interrupted.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -125,19 +127,20 @@ def run(
 
         check_searchable(loaded)
 
-    folder = run_scenario(
-        loaded,
-        out=out,
-        device=device,
-        resume=resume,
-        retry_failed=retry_failed,
-        quiet=quiet,
-        allow_mixed=allow_mixed,
-        processes=processes if resume is not None else None,
-    )
-    if search:
-        search_largest(folder.path, quiet=quiet)
-    write_run_report(folder.path)
+    with courtesy():  # the run folder has it all
+        folder = run_scenario(
+            loaded,
+            out=out,
+            device=device,
+            resume=resume,
+            retry_failed=retry_failed,
+            quiet=quiet,
+            allow_mixed=allow_mixed,
+            processes=processes if resume is not None else None,
+        )
+        if search:
+            search_largest(folder.path, quiet=quiet)
+        write_run_report(folder.path)
     failed = {record.status for record in folder.records()} & FAILED
     return 1 if strict and failed else 0
 
@@ -170,6 +173,7 @@ def _list_cells(scenario: "Scenario", device: str | None) -> int:
 
 
 @app.command()
+@courtesy()
 def stylize(
     content: Annotated[Path, typer.Argument(help="Image to stylise.")],
     style: Annotated[Path, typer.Argument(help="Image to take the style from.")],

@@ -168,9 +168,9 @@ def ab(
     except KeyboardInterrupt:
         print(f"{folder}: stopped; go on with: bench ab --resume {folder}", file=sys.stderr)
         raise
-    tell(comparison, wanted)
     kept = {folder / "comparison.json": "json", folder / "comment.md": "md"}
     write(comparison, kept, everything=True)
+    tell(comparison, wanted)
     if comparison.exit_code == 3:
         say(f"more processes: bench ab --resume {folder} --repeats-across-processes N")
     return comparison.exit_code

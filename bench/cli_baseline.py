@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.errors import UserError
+from distill.streams import courtesy
 
 if TYPE_CHECKING:
     from bench.baseline import Baseline
@@ -25,6 +26,7 @@ FolderOption = Annotated[Path, typer.Option("--dir", help="Folder of the baselin
 
 
 @baseline_app.command()
+@courtesy()
 def save(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     name: Annotated[str, typer.Argument(help="Name of the baseline.")],

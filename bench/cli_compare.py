@@ -1,6 +1,7 @@
 """``bench compare``: did a change make things slower, larger or worse?"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -8,6 +9,7 @@ import typer
 
 from bench.cli_baseline import FOLDER
 from bench.errors import UserError
+from distill.streams import courtesy
 
 if TYPE_CHECKING:
     from bench.compare.metrics import Compared
@@ -99,7 +101,7 @@ def compare(
     """Say whether NEW is slower, larger or worse than BASE.
 
     Exit codes: 0 it is not, 1 it is, 2 bad input, 3 it cannot be told (too noisy, too few
-    repeats).
+    repeats, not measured), 4 the environment cannot do it, 70 the tool itself failed.
     """
     wanted = checked(
         max_slowdown=max_slowdown,
@@ -171,11 +173,9 @@ def compared(base: Path, new: Path, wanted: Wanted, *, baselines: Path = FOLDER)
 
 
 def tell(comparison: "Comparison", wanted: Wanted) -> None:
-    """Write and print as is wanted; the files also if nobody reads what is printed."""
-    from distill.command_line import reader_may_leave
-
+    """Write and print as is wanted; where files have the result, what is printed may be lost."""
     write(comparison, wanted.targets, everything=wanted.everything)
-    with reader_may_leave():
+    with courtesy() if wanted.targets else nullcontext():
         _show(comparison, wanted.shown, everything=wanted.everything)
 
 

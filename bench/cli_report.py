@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.errors import UserError
+from distill.streams import courtesy
 from distill.suggest import did_you_mean_path, shown
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ OUT = Path("report")
 # Commands import what they need when they run: `bench --help` and bad input need no PyTorch.
 
 
+@courtesy()
 def report(
     run_dirs: Annotated[
         list[Path],

@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from bench.errors import UserError
+from distill.streams import courtesy
 
 # Commands import what they need when they run: `bench --help` and bad input need no PyTorch.
 
 
+@courtesy()
 def roofline(
     model: Annotated[
         list[str], typer.Option(help="METHOD-FAMILY-RATIOx[:WEIGHTS]; may be repeated.")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bench.errors import UserError
+from distill.streams import courtesy
 
 study_app = typer.Typer(
     name="study",
@@ -18,6 +19,7 @@ study_app = typer.Typer(
 
 
 @study_app.command()
+@courtesy()
 def export(
     run_dir: Annotated[
         Path | None, typer.Argument(help="Run folder with quality cells; or give --folder.")

@@ -1,9 +1,15 @@
 """What both commands share: exit codes, one line for each problem, tables, progress."""
 
+import importlib.metadata
 import os
+import platform
+import re
+import resource
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -17,9 +23,20 @@ from rich.progress import (
 )
 
 from distill.errors import EnvironmentUnfitError, UserError
+from distill.sources import source_digest
+from distill.streams import output_error, patient_streams
+from distill.suggest import one_line
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+CRASHED = 70
+"""Exit code where the tool itself failed: ``EX_SOFTWARE`` of sysexits.h."""
+DISTRIBUTION = "ultrastyle-bench"
+_WANT_OF_MEMORY = re.compile(
+    r"failed to map segment|cannot allocate memory|can't allocate memory|can't start new thread"
+    r"|not enough memory|bad_alloc",
+    re.IGNORECASE,
+)
 
 
 def console() -> Console:
@@ -49,66 +66,127 @@ def progress_bar(
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-@contextmanager
-def reader_may_leave() -> Iterator[None]:
-    """What is printed inside may find no reader (``bench models | head``): nothing is wrong then.
-
-    What follows is done all the same.
-    """
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _mute()
-    except SystemExit as end:  # what Rich makes of it
-        if not isinstance(end.__context__, BrokenPipeError):
-            raise
-        _mute()
-
-
-def _mute() -> None:
-    """Let what standard output has buffered, which nobody reads, not fail at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def run_app(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> int:
+def run_app(
+    app: typer.Typer | Callable[[], typer.Typer],
+    name: str,
+    arguments: Sequence[str] | None = None,
+) -> int:
     """Run a command-line application.
 
     Args:
-        app: the application.
+        app: the application, or what loads it.
         name: of the command, for usage texts and messages.
         arguments: of the command; None for those of the process.
 
     Returns:
         The exit code: 0 done, 1 a check failed, 2 wrong use or bad input, 3 inconclusive,
-        4 the environment cannot do it, 130 interrupted.
+        4 the environment cannot do it, 70 the tool itself failed, 130 interrupted. Whether
+        somebody reads what is printed does not decide it; a result that cannot be written does.
     """
     # Huge pages for tensors: first touches of memory cost up to a third of a pass on a CPU.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    command = typer.main.get_command(app)
-    given = None if arguments is None else list(arguments)
-    result: object = 0
+    # Figures go to files: what the user's Jupyter or desktop draws with is no concern of ours.
+    os.environ["MPLBACKEND"] = "agg"
+
+    def run() -> object:
+        loaded = app if isinstance(app, typer.Typer) else app()
+        given = None if arguments is None else list(arguments)
+        command = typer.main.get_command(loaded)
+        return command.main(args=given, prog_name=name, standalone_mode=False)
+
+    with patient_streams():
+        code = _exit_code(run, name)
+        lost = output_error()
+        if lost is not None and code in (0, 1, 3):
+            print(
+                f"{name}: standard output: {lost.strerror}; what it had to say is lost",
+                file=sys.stderr,
+            )
+            code = EnvironmentUnfitError.exit_code
+    return code
+
+
+def _exit_code(run: Callable[[], object], name: str) -> int:
+    """The code that a command returns, or that stands for the error it ended with."""
     try:
-        with reader_may_leave():
-            result = command.main(args=given, prog_name=name, standalone_mode=False)
+        result = run()
     except UserError as error:
         for problem in error.problems:
             print(f"{name}: {problem}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except OSError as error:
-        # What nobody foresaw of a file system: full, read-only, a folder deleted meanwhile.
-        if error.strerror is None:
-            raise
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"{name}: {where}{error.strerror}", file=sys.stderr)
-        return EnvironmentUnfitError.exit_code
-    except Exception as error:
-        # The parser's own errors; typer carries its own copy of click from some version on.
-        if not hasattr(error, "format_message"):
-            raise
-        text = " ".join(error.format_message().split())
-        print(f"{name}: {text} See '{name} --help'.", file=sys.stderr)
-        return 2
+    except (Exception, SystemExit) as error:
+        if _is_of_the_parser(error):
+            return _wrong_use(error, name)
+        if (refused := _environments_fault(error)) is not None:
+            print(f"{name}: {refused}", file=sys.stderr)
+            return EnvironmentUnfitError.exit_code
+        traceback.print_exc()
+        print(
+            f"{name}: this is a fault of the tool, not of what it was given. Please report it with "
+            f"the lines above, the command and: {version_line(name)}",
+            file=sys.stderr,
+        )
+        return CRASHED
     return result if isinstance(result, int) else 0
+
+
+def _is_of_the_parser(error: BaseException) -> bool:
+    """Whether it is about the arguments; some versions of typer carry a copy of click."""
+    return hasattr(error, "format_message")
+
+
+def _wrong_use(error: Any, name: str) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help
+        print(error.format_message(), file=sys.stderr)
+    else:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else name
+        text = " ".join(error.format_message().split())
+        print(f"{name}: {text} See '{path} --help'.", file=sys.stderr)
+    return UserError.exit_code
+
+
+def _environments_fault(error: BaseException) -> str | None:
+    """What the machine refused, in a line; None for what is the tool's own fault."""
+    chain = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    if any(isinstance(one, MemoryError) or _WANT_OF_MEMORY.search(str(one)) for one in chain):
+        return one_line(f"there is too little memory: {error}{_address_space()}")
+    # A library that the dynamic loader has no room for is "not found", too.
+    limit = _address_space()
+    if limit and isinstance(error, ImportError | OSError) and not getattr(error, "errno", None):
+        return one_line(f"{error}{limit}")
+    if isinstance(error, OSError) and error.strerror is not None:
+        # What nobody foresaw of a file system: full, read-only, a folder deleted meanwhile.
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return one_line(f"{where}{error.strerror}")
+    return None
+
+
+def _address_space() -> str:
+    """The limit of the process's address space in words; empty without one."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return ""
+    return f"; its address space is limited to {limit / 1e6:,.0f} MB (ulimit -v)"
+
+
+def version_line(name: str) -> str:
+    """``bench 0.1.0 (sources 1a2b3c4d5e; Python 3.12.3, PyTorch 2.11.0, Linux x86_64)``."""
+    found = [_version(package) for package in (DISTRIBUTION, "torch")]
+    return (
+        f"{name} {found[0]} (sources {source_digest()}; Python {platform.python_version()}, "
+        f"PyTorch {found[1]}, {platform.system()} {platform.machine()})"
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+from distill.streams import courtesy
+
 # pandas and SciPy take seconds to import: other commands do without.
 
 
+@courtesy()
 def evaluate(
     models: Annotated[
         list[str],

@@ -13,8 +13,10 @@ from distill.exporting.manifest import DTYPES, DType
 from distill.exporting.model import ImageSize, ModelExport, export_model
 from distill.exporting.onnx_check import TOLERANCE
 from distill.models import parse_model
+from distill.streams import courtesy
 
 
+@courtesy()
 def export(
     model: Annotated[
         str,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distill.errors import EnvironmentUnfitError, UserError
+from distill.streams import courtesy
 
 if TYPE_CHECKING:
     from distill.gatys.optimise import Report, Result
@@ -20,6 +21,7 @@ LEAST_SIDE, LARGEST_SIDE = 16, 32_768
 """Pixels; below the first, relu5_1 is a single pixel."""
 
 
+@courtesy()
 def gatys(
     content: Annotated[Path, typer.Argument(metavar="CONTENT", help="Picture to paint.")],
     style: Annotated[Path, typer.Argument(metavar="STYLE", help="Picture whose style to take.")],

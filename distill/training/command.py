@@ -24,6 +24,7 @@ from distill.devices import resolve_device
 from distill.errors import UserError
 from distill.host import limit_threads
 from distill.models import FAMILIES, METHODS, RATIOS, ModelSpec
+from distill.streams import courtesy
 from distill.training.book import COMPRESSORS, ROLES, Job, Recipebook, Role
 from distill.training.data import Crops, list_images
 from distill.training.history import Window
@@ -48,6 +49,7 @@ def _one_of(option: str, allowed: tuple[object, ...]) -> Callable[[str], str]:
     return check
 
 
+@courtesy()
 def train(
     out: Annotated[Path, typer.Option("--out", help="Folder of the model to make.")],
     data: Annotated[

@@ -16,8 +16,8 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
-from distill.cli import app
 from distill.command_line import run_app
+from distill.commands import app
 from distill.header import read_header
 from distill.training import loop
 from distill.training.checkpoints import save_checkpoint

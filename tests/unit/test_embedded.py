@@ -14,8 +14,8 @@ from bench.stylizers import load_stylizer, model_facts
 from distill import embed as embedding
 from distill import embedded
 from distill.cascades import build_pair, load_cascade, own_files, weights_digest, weights_kind
-from distill.cli import app as distill_app
 from distill.command_line import run_app
+from distill.commands import app as distill_app
 from distill.embed import LIMIT_BYTES, embed
 from distill.embedded import DIGESTS, read_digests, read_embedded
 from distill.errors import UserError

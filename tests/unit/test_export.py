@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from distill import embedded
 from distill.cascades import CascadeNetworks, load_cascade, own_files, weights_digest
-from distill.cli import app
 from distill.command_line import run_app
+from distill.commands import app
 from distill.embed import embed
 from distill.errors import EnvironmentUnfitError, UserError
 from distill.exporting.manifest import alignment

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from distill.cli import app
 from distill.command_line import run_app
+from distill.commands import app
 from distill.errors import UserError
 from distill.quantise import quantise, restored
 from distill.weights import read_stored, read_tensors
