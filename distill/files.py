@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 LONGEST_NAME = 255
@@ -49,17 +50,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     # The process id keeps one that is just dying from sharing a file with the next.
     temporary = temporary_path(path, f".{os.getpid()}{UNFINISHED}")
     try:
-        write(temporary)
-        temporary.chmod(0o666 & ~_umask())  # some writers make files for their owner only
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        # The rename itself is only safe from a power cut once the folder is on the disk.
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        with naming(path):
+            write(temporary)
+            temporary.chmod(0o666 & ~_umask())  # some writers make files for their owner only
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            # The rename itself is only safe from a power cut once the folder is on the disk.
+            directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -79,7 +81,18 @@ def temporary_path(path: Path, ending: str) -> Path:
     return path.with_name(f".{path.name}{ending}")
 
 
-def write_bytes_atomically(path: Path, content: bytes) -> None:
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give an ``OSError`` the name of the file that is written: one of ``write`` has none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or str(error.filename).endswith(UNFINISHED):
+            error.filename = str(path)
+        raise
+
+
+def write_bytes_atomically(path: Path, content: bytes | memoryview) -> None:
     """A whole file of these bytes, or nothing; see :func:`write_atomically`."""
 
     def write(temporary: Path) -> None:

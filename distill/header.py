@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from distill.files import write_atomically
+from distill.files import write_bytes_atomically
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def losses_json(losses: Mapping[str, float]) -> str:
 def save_network(path: Path, tensors: Mapping[str, Tensor], header: Header) -> None:
     """Write a weights file atomically."""
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    metadata = header.metadata()
-    write_atomically(path, lambda temporary: save_file(plain, temporary, metadata=metadata))
+    # As bytes: where a disk is full, the library's own writing raises what does not say so.
+    write_bytes_atomically(path, save(plain, metadata=header.metadata()))
 
 
 def read_header(metadata: Mapping[str, str]) -> Header | None:

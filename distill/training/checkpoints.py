@@ -4,6 +4,7 @@ A training that runs away does so some steps before its loss shows it. So the ch
 kept beside a new one until the window after that has passed its check.
 """
 
+import io
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,14 +14,15 @@ from typing import Any, NamedTuple
 import torch
 
 from distill.errors import UserError
-from distill.files import write_atomically
+from distill.files import write_atomically, write_bytes_atomically
 from distill.training.history import Outcome, Window
 from distill.training.recipes import Recipe
 from distill.training.settings import Settings
 
 FORMAT = 1
-CHANGEABLE = ("learning_rate", "clip")
-"""Settings that may be others from a checkpoint on: what helps where a training ran away."""
+CHANGEABLE = ("learning_rate", "clip", "steps", "minutes")
+"""Settings that may be others from a checkpoint on: what helps where a training ran away, and the
+budget."""
 
 
 class Restored(NamedTuple):
@@ -47,7 +49,10 @@ def save_checkpoint(
         "optimizer": optimizer.state_dict(),
         "outcome": asdict(outcome),
     }
-    write_atomically(path, lambda temporary: torch.save(content, temporary))
+    # To memory first: where a disk is full, torch.save raises what does not say so.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes_atomically(path, buffer.getbuffer())
 
 
 def keep_before(path: Path) -> None:
@@ -117,8 +122,11 @@ def restore(
             f"{path}: cannot be resumed from: it is damaged, or no checkpoint of this version; "
             "delete it to train this network anew"
         ) from error
-    others = [] if known is None else differences(known, identity)
     now = asdict(settings)
+    ended = Settings(**saved).progress(step, float(content["outcome"]["seconds"])) >= 1
+    # A decoder that goes on beyond its budget may do so for an encoder that went on before it.
+    moved = ("encoder",) if ended else ()
+    others = [] if known is None else differences(known, _without(identity, moved))
     fixed = {key: value for key, value in now.items() if key not in CHANGEABLE}
     refuse_others(path, others + differences(saved, fixed))
     try:
@@ -135,9 +143,19 @@ def restore(
     notes = []
     if known is None:
         notes.append(f"{path}: is of an older version, and cannot say what it was trained on")
-    if changed := differences(saved, {key: now[key] for key in CHANGEABLE}):
+    changed = differences(saved, {key: now[key] for key in CHANGEABLE})
+    changed += (
+        []
+        if known is None
+        else differences(known, {k: identity[k] for k in moved if k in identity})
+    )
+    if changed:
         notes.append(f"{path}: goes on from step {step} with {'; '.join(changed)}")
     return Restored(outcome, tuple(notes))
+
+
+def _without(identity: Mapping[str, str], keys: Sequence[str]) -> dict[str, str]:
+    return {key: value for key, value in identity.items() if key not in keys}
 
 
 def refuse_others(file: Path, differing: Sequence[str]) -> None:

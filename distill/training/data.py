@@ -8,20 +8,25 @@ are passed over, the next one of the epoch's order that can be read stands in.
 
 import glob
 import hashlib
+import signal
 import tarfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
-from distill.errors import UserError
+from distill.errors import EnvironmentUnfitError, UserError
 from distill.images.kinds import READ_SUFFIXES
 from distill.images.reader import ImageFile, to_8_bits
 
@@ -170,15 +175,14 @@ class Crops:
 class _Crop(NamedTuple):
     """A crop, and why images before it in the order could not be read.
 
-    Errors are values here: a worker process would wrap an exception in its traceback.
-    """
+    Errors are values here: a worker process would wrap an exception in its traceback."""
 
-    pixels: Tensor | None
+    pixels: npt.NDArray[np.uint8] | None
     """None where no image could be read."""
     problems: tuple[str, ...]
 
 
-class _CropDataset(Dataset[_Crop]):
+class _CropDataset:
     """Crops by position, without end: position // len is the epoch.
 
     Args:
@@ -192,7 +196,11 @@ class _CropDataset(Dataset[_Crop]):
         self.images, self.crops, self.seed = images, crops, seed
         self.attempts = min(attempts, len(images))
 
-    def __getitem__(self, position: int) -> _Crop:
+    def batch(self, positions: range) -> _Crop:
+        """The crops at some positions as one array."""
+        return _collate([self._crop(position) for position in positions])
+
+    def _crop(self, position: int) -> _Crop:
         epoch, within = divmod(position, len(self.images))
         order = _permutation(len(self.images), self.seed, epoch)
         problems: list[str] = []
@@ -200,7 +208,8 @@ class _CropDataset(Dataset[_Crop]):
             index = int(order[(within + attempt) % len(order)])
             rng = np.random.default_rng((self.seed, position))
             try:
-                return _Crop(crop(self.images, index, self.crops, rng), tuple(problems))
+                pixels = crop(self.images, index, self.crops, rng).numpy()
+                return _Crop(pixels, tuple(problems))
             except UserError as error:
                 problems.append(str(error))
         return _Crop(None, tuple(problems))
@@ -232,19 +241,12 @@ def crop(images: ImageSet, index: int, crops: Crops, rng: np.random.Generator) -
     return torch.from_numpy(np.array(small)).permute(2, 0, 1)
 
 
-class _Steps(Sampler[list[int]]):
+def _positions(batch: int, start: int, rank: int, processes: int) -> Iterator[range]:
     """Positions of each step's batch, for one of several processes, from a step onwards."""
-
-    def __init__(self, batch: int, start: int, rank: int, processes: int) -> None:
-        self.batch, self.start, self.rank, self.processes = batch, start, rank, processes
-
-    def __iter__(self) -> Iterator[list[int]]:
-        share = self.batch // self.processes
-        step = self.start
-        while True:
-            first = step * self.batch + self.rank * share
-            yield list(range(first, first + share))
-            step += 1
+    share = batch // processes
+    for step in count(start):
+        first = step * batch + rank * share
+        yield range(first, first + share)
 
 
 def batches(
@@ -276,17 +278,13 @@ def batches(
     Raises:
         UserError: for a batch that the processes cannot share, and (when it comes to it) for an
             image that cannot be read, or with ``skip`` for ``UNREADABLE`` of them in a row.
+        EnvironmentUnfitError: when a worker ended, or cannot be started.
     """
     if batch < 1 or batch % processes:
         raise UserError(f"batch: {batch} images cannot be shared evenly by {processes} processes")
-    loader = DataLoader(
-        _CropDataset(images, crops, seed, 1 if skip is None else UNREADABLE),
-        batch_sampler=_Steps(batch, start, rank, processes),
-        num_workers=workers,
-        collate_fn=_collate,
-        persistent_workers=False,
-    )
-    for pixels, problems in loader:
+    dataset = _CropDataset(images, crops, seed, 1 if skip is None else UNREADABLE)
+    steps = _positions(batch, start, rank, processes)
+    for pixels, problems in _decoded(dataset, steps, workers):
         if skip is not None:
             for problem in problems:
                 skip(problem)
@@ -296,12 +294,52 @@ def batches(
                 if skip is None
                 else f"{problems[-1]}; nor can {len(problems) - 1} other images in a row"
             )
-        yield pixels
+        yield torch.from_numpy(pixels)
+
+
+def _decoded(dataset: "_CropDataset", steps: Iterator[range], workers: int) -> Iterator[_Crop]:
+    """The batch of each step, decoded here or in worker processes, some steps ahead.
+
+    Not by PyTorch's loader: that hands tensors over in shared memory, and where this is small (a
+    container has 64 MB) a worker that finds it full tells nobody and is waited for; and a worker
+    that is killed raises in the middle of whatever the trainer is doing.
+    """
+    if workers == 0:
+        for step in steps:
+            yield dataset.batch(step)
+        return
+    pool = ProcessPoolExecutor(workers, initializer=_begin_worker, initargs=(dataset,))
+    try:
+        ahead = deque(pool.submit(_batch_of_worker, step) for step in islice(steps, 2 * workers))
+        for step in steps:
+            yield ahead.popleft().result()
+            ahead.append(pool.submit(_batch_of_worker, step))
+    except (BrokenProcessPool, OSError) as error:
+        raise EnvironmentUnfitError(
+            "workers: a process that decodes images was killed or could not be started; memory may "
+            "be short: give fewer --workers (0 needs none), and --resume"
+        ) from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+_of_worker: "_CropDataset"
+
+
+def _begin_worker(dataset: "_CropDataset") -> None:
+    """Give a worker process its images, and leave Ctrl-C to the trainer."""
+    global _of_worker
+    _of_worker = dataset
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _batch_of_worker(positions: range) -> _Crop:
+    return _of_worker.batch(positions)
 
 
 def _collate(items: list[_Crop]) -> _Crop:
     """A batch; of one that lacks a crop the problems there, the last of them last."""
     lacking = [item for item in items if item.pixels is None]
-    tensors = [item.pixels for item in items if item.pixels is not None]
+    arrays = [item.pixels for item in items if item.pixels is not None]
     problems = [problem for item in lacking[:1] or items for problem in item.problems]
-    return _Crop(None if lacking else torch.stack(tensors), tuple(problems))
+    return _Crop(None if lacking else np.stack(arrays), tuple(problems))

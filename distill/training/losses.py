@@ -41,12 +41,14 @@ def sum_of_squares(x: Tensor) -> Tensor:
     of a batch's maps that loses 1 %, since what is added is lost beside what is there. So norms are
     taken of short runs, in the order in which the elements lie in memory.
     """
-    order = sorted(range(x.dim()), key=lambda dim: -x.stride(dim))
+    strides = x.stride()
+    order = sorted(range(x.dim()), key=lambda dim: -strides[dim])
     line = x.permute(order).reshape(-1)
     whole = line.numel() // _RUN * _RUN
-    runs = torch.linalg.vector_norm(line[:whole].view(-1, _RUN), dim=1, dtype=torch.float32)
-    rest = torch.linalg.vector_norm(line[whole:], dtype=torch.float32)
-    return runs.square().sum() + rest.square()
+    runs: Tensor = torch.linalg.vector_norm(line[:whole].view(-1, _RUN), dim=1, dtype=torch.float32)
+    rest: Tensor = torch.linalg.vector_norm(line[whole:], dtype=torch.float32)
+    total: Tensor = runs.square().sum() + rest.square()
+    return total
 
 
 def mse(found: Tensor, target: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import multiprocessing
 import tarfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from distill.errors import UserError
+from distill.errors import EnvironmentUnfitError, UserError
 from distill.training.data import Crops, batches, crop, list_images
 
 
@@ -161,6 +162,17 @@ def test_batches_go_on_from_any_step(folder: Path) -> None:
     whole = take(images, 6)
     assert all(torch.equal(a, b) for a, b in zip(whole[2:], take(images, 4, start=2), strict=True))
     assert not torch.equal(whole[0], take(images, 1, seed=4)[0])
+
+
+def test_a_killed_worker_ends_the_stream_with_one_line(folder: Path) -> None:
+    before = set(multiprocessing.active_children())
+    stream = batches(list_images([folder]), Crops(16, (16, 40)), batch=2, seed=0, workers=2)
+    next(stream)
+    for child in set(multiprocessing.active_children()) - before:
+        child.kill()
+    with pytest.raises(EnvironmentUnfitError, match=r"workers: .*fewer --workers"):
+        for _ in range(20):  # what was decoded before still comes
+            next(stream)
 
 
 def test_workers_and_processes_see_the_same_images(folder: Path) -> None:

@@ -1,6 +1,8 @@
 """The training loop: budgets, schedules, checkpoints that resume exactly, and failures."""
 
 import itertools
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from distill.errors import UserError
 from distill.networks import Encoder
-from distill.training.history import Outcome
+from distill.training.history import Outcome, Window
 from distill.training.loop import TrainingFailedError, make_accelerator, train
 from distill.training.losses import mse
 from distill.training.recipes import LossWeights, Recipe, Terms
@@ -95,7 +97,7 @@ def test_budget_in_minutes_ends(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint.pt").is_file()
 
 
-def test_finished_training_is_not_prolonged(tmp_path: Path) -> None:
+def test_finished_training_is_not_prolonged_by_the_same_budget(tmp_path: Path) -> None:
     run(tmp_path)
     before = (tmp_path / "checkpoint.pt").read_bytes()
     outcome = run(tmp_path, resume=True)
@@ -220,6 +222,157 @@ def test_broken_checkpoint_is_one_clear_line(tmp_path: Path, content: bytes) -> 
     (tmp_path / "checkpoint.pt").write_bytes(content)
     with pytest.raises(UserError, match=r"checkpoint\.pt: cannot be resumed"):
         run(tmp_path, resume=True)
+
+
+class Interrupting(Toy):
+    """Sends its process a signal in the middle of a step."""
+
+    def __init__(self, step: int, number: int) -> None:
+        super().__init__()
+        self.step, self.number, self.steps = step, number, 0
+
+    def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
+        self.steps += 1
+        if self.steps == self.step:
+            os.kill(os.getpid(), self.number)
+        return super().forward(content)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("step", [3, 27, 30])
+def test_a_request_to_end_keeps_the_state_of_that_step(
+    tmp_path: Path, step: int, number: int
+) -> None:
+    """Within a window, too: what follows is as if it had never stopped."""
+    whole, parts = Toy(), Toy()
+    uninterrupted = run(tmp_path / "whole", recipe=whole)
+    notes: list[str] = []
+    handler = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", recipe=Interrupting(step, number), note=notes.append)
+    assert signal.getsignal(number) is handler
+    state = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
+    assert state["outcome"]["steps"] == step
+    assert f"asked to end at step {step}: " in notes[0]
+    resumed = run(tmp_path / "parts", recipe=parts, resume=True)
+    assert torch.equal(whole.trainable.weight, parts.trainable.weight)
+    assert [w.terms for w in resumed.windows] == [w.terms for w in uninterrupted.windows]
+    assert not (tmp_path / "parts" / "checkpoint-before.pt").exists()
+
+
+@pytest.mark.parametrize("step", [23, 25])
+def test_images_that_fail_cost_no_step(tmp_path: Path, step: int) -> None:
+    """Such as one that cannot be read, or a process that decodes them and is killed."""
+
+    def failing(**options) -> Iterator[tuple[Tensor, None]]:
+        yield from itertools.islice(random_batches(**options), step)
+        raise UserError("photo.jpg: cannot be read")
+
+    whole, parts = Toy(), Toy()
+    run(tmp_path / "whole", recipe=whole)
+    with pytest.raises(UserError, match="photo"):
+        run(tmp_path / "parts", batches=failing)
+    state = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
+    assert state["outcome"]["steps"] == step
+    run(tmp_path / "parts", recipe=parts, resume=True)
+    assert torch.equal(whole.trainable.weight, parts.trainable.weight)
+
+
+def test_a_request_to_end_keeps_no_state_that_has_run_away(tmp_path: Path) -> None:
+    class Both(Interrupting):
+        def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
+            terms = super().forward(content)
+            return {"pixel": terms["pixel"] * (1e4 if self.steps > 20 else 1)}
+
+    with pytest.raises(TrainingFailedError, match="diverged at step 23"):
+        run(tmp_path, recipe=Both(23, signal.SIGINT))
+    assert kept_steps(tmp_path) == 10  # no window after 20 had shown that it was good
+
+
+def test_divergence_in_the_first_window_is_one(tmp_path: Path) -> None:
+    """Measured by the first step's loss: there is no earlier window."""
+    wild = replace(SETTINGS, learning_rate=300.0, schedule="constant", warmup=0.0)
+    with pytest.raises(TrainingFailedError, match="diverged at step 5"):
+        run(tmp_path, wild)
+    assert not list(tmp_path.glob("checkpoint*"))
+
+
+def test_the_log_has_a_line_as_soon_as_a_window_has_passed(tmp_path: Path) -> None:
+    lines = []
+
+    def count(_: Window) -> None:
+        lines.append(len((tmp_path / "log.csv").read_text().splitlines()))
+
+    run(tmp_path, report=count, checkpoint_every=1000)
+    assert lines == list(range(2, 10))
+    run(tmp_path, replace(SETTINGS, steps=50), resume=True)
+    steps = [line.partition(",")[0] for line in (tmp_path / "log.csv").read_text().splitlines()]
+    assert steps == ["step", *map(str, range(5, 51, 5))]
+
+
+def test_more_steps_go_on_from_the_end(tmp_path: Path) -> None:
+    constant = replace(SETTINGS, schedule="constant", warmup=0.0)
+    whole, parts = Toy(), Toy()
+    run(tmp_path / "whole", replace(constant, steps=67), recipe=whole)
+    run(tmp_path / "parts", replace(constant, steps=33))
+    notes: list[str] = []
+    more = replace(constant, steps=67)
+    outcome = run(tmp_path / "parts", more, recipe=parts, resume=True, note=notes.append)
+    assert outcome.steps == 67
+    assert "goes on from step 33 with steps 33 then, 67 now" in notes[0]
+    assert torch.equal(whole.trainable.weight, parts.trainable.weight)
+    # The short window at the first end counts as what it is.
+    assert [window.step for window in outcome.windows][5:9] == [30, 33, 35, 40]
+
+
+def test_an_encoder_that_went_on_lets_its_decoder_go_on(tmp_path: Path) -> None:
+    """A decoder in the middle of its budget stays with its own."""
+    run(tmp_path, identity={"encoder": "a"})
+    more = replace(SETTINGS, steps=60)
+    notes: list[str] = []
+    run(tmp_path, more, resume=True, identity={"encoder": "b"}, note=notes.append)
+    assert "encoder a then, b now" in notes[0]
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "x", recipe=Interrupting(7, signal.SIGINT), identity={"encoder": "a"})
+    with pytest.raises(UserError, match="encoder a then, b now"):
+        run(tmp_path / "x", more, resume=True, identity={"encoder": "b"})
+
+
+def test_the_loss_on_held_out_images_is_in_log_and_tensorboard(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe, black = Toy(), torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    white = torch.full_like(black, 255)
+    held_out = [(black, None), (white, None)]
+    outcome = run(tmp_path, recipe=recipe, held_out=held_out, tensorboard=True)
+    assert [bool(window.held_out) for window in outcome.windows] == [False, True] * 4
+    with torch.no_grad():
+        right = [recipe(images.float() / 255)["pixel"] for images, _ in held_out]
+    measured = outcome.windows[-1].held_out["pixel"]
+    assert measured == pytest.approx(float(sum(right)) / 2, rel=1e-5)
+    log = [line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines()]
+    assert log[0][-1] == "held_out_loss"
+    assert [line[-1] == "" for line in log[1:]] == [True, False] * 4
+    assert float(log[-1][-1]) == pytest.approx(measured, rel=1e-4)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("held-out loss")] == [10, 20, 30, 40]
+
+
+def test_tensorboard_shows_given_above_made_and_nothing_twice(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, batches=stopping_at(27), tensorboard=True)
+    run(tmp_path, resume=True, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    for tag in ("loss", "learning rate", "images per second"):
+        assert [event.step for event in events.Scalars(tag)] == list(range(5, 41, 5))
+    (tag,) = events.Tags()["images"]
+    pictures = events.Images(tag)
+    assert [event.step for event in pictures] == [10, 20, 30, 40]
+    assert {(picture.width, picture.height) for picture in pictures} == {(16, 16)}  # 2 x 2 of 8x8
 
 
 def test_tensorboard_files_hold_curves_and_samples(tmp_path: Path) -> None:
