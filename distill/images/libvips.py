@@ -10,6 +10,8 @@ import pyvips  # type: ignore[import-untyped]
 
 from distill.errors import UserError
 
+# It would keep the last files open, and those decoded whole in memory.
+pyvips.cache_set_max(0)
 _LOCK = threading.RLock()
 _SYSTEM = "system error: "
 _HARMLESS = re.compile(

@@ -184,6 +184,39 @@ def test_a_file_may_take_the_place_of_its_content(style, results, model) -> None
         assert 0x0112 not in image.getexif()
 
 
+def test_a_photograph_keeps_its_metadata_on_request(style, results, model) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Maker"
+    photograph = results / "a.jpg"
+    Image.fromarray(scene(60, 33)).save(photograph, exif=exif, dpi=(300, 300), quality=95)
+    (results / "link.png").symlink_to("target.png")
+    command = ["stylize", str(photograph), str(style), "--model", model, "-q"]
+    assert run_app(app, "bench", [*command, "-o", str(results / "link.png")]) == 0
+    with Image.open(results / "target.png") as image:
+        assert image.size == (33, 60)
+        assert "exif" not in image.info
+        assert "sRGB".encode("utf-16-be") in image.info["icc_profile"]
+    kept = [*command, "--keep-metadata", "-o"]
+    assert run_app(app, "bench", [*kept, str(results / "b.jpg")]) == 0
+    with Image.open(results / "b.jpg") as image:
+        assert image.getexif()[0x010F].rstrip("\0") == "Maker"
+        assert image.getexif().get(0x0112, 1) == 1
+        assert np.allclose(image.info["dpi"], 300, atol=0.5)
+    assert run_app(app, "bench", [*kept, str(results / "c.tif")]) == 2
+    assert sorted(path.name for path in results.iterdir()) == [
+        *("a.jpg", "b.jpg", "link.png", "target.png")
+    ]
+
+
+def test_a_size_leaves_16_bits(style, results, model) -> None:
+    deep = scene(50, 40).astype(np.uint16) * 257
+    pyvips.Image.new_from_array(deep).copy(interpretation="rgb16").pngsave(str(results / "a.png"))
+    stylize_file(results / "a.png", style, results / "b.png", model=model, size="40x32")
+    levels = pyvips.Image.new_from_file(str(results / "b.png")).numpy()
+    assert levels.dtype == np.uint16
+    assert (levels % 257).any()  # as no 8 bits have it
+
+
 # --- Wrong input ----------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import typer
+from PIL import Image
 from safetensors.torch import save_file
 
 from distill.cascades import load_cascade, own_files
@@ -312,6 +313,19 @@ def test_the_command_paints_a_picture_and_states_the_losses_in_the_teachers_spac
     row = next(line for line in said.splitlines() if line.strip().startswith("content image"))
     stated = [float(word) for word in row.split()[2:]]
     assert stated == [0, pytest.approx(sum(judge.style_losses(before, target).values()), rel=1e-3)]
+
+
+def test_a_turned_tiff_is_painted_upright_and_not_squashed(files, tmp_path):
+    stored = (picture(1, 32, 48)[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    Image.fromarray(stored).save(tmp_path / "turned.tif", tiffinfo={274: 6})
+    out = tmp_path / "out.png"
+    code = run(str(tmp_path / "turned.tif"), files[1], "-o", str(out), "--steps", "1",
+               "--model", save_model(tmp_path), "--content-weight", "1", "--quiet",
+               "--style-weight", "0.000001", "--device", "cpu")  # fmt: skip
+    assert code == 0
+    assert read_rgb(out).shape == (1, 3, 48, 32)
+    expected = torch.from_numpy(stored).rot90(-1, (0, 1)).permute(2, 0, 1)[None] / 255
+    assert (read_rgb(out) - expected).abs().mean() < 0.02
 
 
 def test_the_losses_that_are_stated_are_computed_in_full_float32(files, tmp_path, monkeypatch):

@@ -178,6 +178,16 @@ def test_a_forked_process_reads_too(tmp_path: Path) -> None:
         child.join()
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    for name in ("wide.png", "big-tiled.tif", "plain.avif", "planar16-tiled.tif", "plain.bmp"):
+        ODD[name].make(tmp_path / name)
+        read_image(tmp_path / name)
+        ImageFile(tmp_path / name)  # looked at only
+    opened = [one.readlink() for one in Path("/proc/self/fd").iterdir() if one.is_symlink()]
+    assert not [one for one in opened if one.is_relative_to(tmp_path)]
+
+
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     for suffix in ("png", "tif", "bmp"):
         path = tmp_path / os.fsdecode(b"\xff\xfe." + suffix.encode())

@@ -145,6 +145,19 @@ def test_pictures_are_those_the_key_names_pixel_for_pixel(tmp_path):
             assert np.array_equal(shown, source)
 
 
+def test_a_turned_tiff_is_shown_upright_and_not_squashed(tmp_path):
+    material = make_material(tmp_path / "in", pairs=("one",), size=(48, 32))
+    upright = read_image(material / "content" / "one.png")
+    (material / "content" / "one.png").unlink()
+    stored = np.ascontiguousarray(np.rot90(upright))  # as orientation 6 has it
+    image = Image.fromarray(stored)
+    image.save(material / "content" / "one.tif", tiffinfo={274: 6})
+    written = export_study(material_of_folder(material), tmp_path / "out", StudyOptions())
+    ((content, _),) = page_data(written.folder)["pairs"]
+    shown = read_image(written.folder / "images" / f"{content}.png")
+    assert np.array_equal(shown, upright)
+
+
 def test_nothing_raters_get_tells_a_method(tmp_path):
     names = ("secretmethod-a", "secretmethod-b")
     source = make_material(tmp_path / "in", methods=names)
