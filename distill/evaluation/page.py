@@ -20,6 +20,15 @@ SEEDED = {
     "lpips_teacher": "LPIPS to teacher",
 }
 """What replicates are compared by."""
+RATIO_DEFINITION = """\
+- Loss / teacher's: of each pair the loss over the teacher's, and of these the geometric mean. Of \
+means: the mean over the pairs, divided by the teacher's mean over the same pairs, which the few \
+pairs with large losses rule."""
+INTERVAL_DEFINITION = """\
+- Intervals of losses over the teacher's: 95 %, Student's t on logarithms, with photographs and \
+styles as clusters, since pairs share both; with as many degrees of freedom as the rarer of the \
+two less one. Other intervals: 95 % percentile bootstrap, resampling pairs as if they were \
+independent. None says anything about other seeds or other photographs' domains."""
 Row = dict[str, Any]
 
 
@@ -34,8 +43,8 @@ def evaluation_page(
     parts = ["# Evaluation", _setting(found, content, style), "## Cost", _cost(rows, names)]
     if measured:
         parts += ["## Reconstruction", _reconstruction(measured, names)]
-        parts += ["## Stylised pictures", _stylised(measured, names)]
-    if seeded := _over_seeds(rows):
+        parts += ["## Stylised pictures", stylised(measured, names)]
+    if seeded := over_seeds(rows):
         parts += ["## Over seeds", seeded]
     if cautions := _cautions(found, rows, names, (content, style)):
         parts += ["## Read with care", "\n".join(f"- {line}" for line in cautions)]
@@ -104,7 +113,14 @@ def _stage(stage: int) -> str:
     return f"reconstruction_psnr_relu{stage}_1"
 
 
-def _stylised(rows: Sequence[Row], names: dict[str, str]) -> str:
+def stylised(rows: Sequence[Row], names: dict[str, str]) -> str:
+    """Return the table of losses and distances to the teacher, with a note.
+
+    Args:
+        rows: of ``evaluate.csv``, None for what is absent.
+        names: how models are shown.
+    """
+
     def interval(key: str) -> Callable[[Row], str]:
         return lambda r: _interval(r.get(key), r.get(f"{key}_low"), r.get(f"{key}_high"))
 
@@ -131,7 +147,12 @@ def _stylised(rows: Sequence[Row], names: dict[str, str]) -> str:
     )
 
 
-def _over_seeds(rows: Sequence[Row]) -> str:
+def over_seeds(rows: Sequence[Row]) -> str:
+    """Return the table of models that differ in their seed alone; empty without any.
+
+    Args:
+        rows: of ``evaluate.csv``, None for what is absent.
+    """
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row["group"], []).append(row)
@@ -207,15 +228,10 @@ of {size}x{size} px, in 10^9; encoding the style is not included.
 {network}.
 - Style loss: mean squared difference of the Gram matrices (normalised by C*H*W) of output and \
 style, summed over relu1_1 to relu5_1, on {network}.
-- Loss / teacher's: of each pair the loss over the teacher's, and of these the geometric mean. Of \
-means: the mean over the pairs, divided by the teacher's mean over the same pairs, which the few \
-pairs with large losses rule.
+{RATIO_DEFINITION}
 - LPIPS to teacher: version 0.1, {alexnet}, between a model's output and its teacher's on the \
 same pair; 0 is the same picture.
-- Intervals of losses over the teacher's: 95 %, Student's t on logarithms, with photographs and \
-styles as clusters, since pairs share both; with as many degrees of freedom as the rarer of the \
-two less one. Other intervals: 95 % percentile bootstrap, resampling pairs as if they were \
-independent. None says anything about other seeds or other photographs' domains."""
+{INTERVAL_DEFINITION}"""
 
 
 def _table(rows: Sequence[Row], columns: dict[str, Callable[[Row], str]]) -> str:
