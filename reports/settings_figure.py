@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.passes import is_disturbed, like_bounds, like_peaks, like_times
+from bench.passes import is_disturbed, latency_pass, like_bounds, like_peaks, like_times
 from bench.record import Record
 from distill.evaluation.ratios import INTERVAL_WORDS, PairedRatio
 from reports.lettering import wrapped
@@ -120,9 +120,8 @@ def settings_figure(results: Results) -> Figure | None:
     pairs = [pair for pair in pairs if pair.row in shown]
     figure = new_figure(COLUMN if len(panels) == 1 else PAGE, each * len(shown) + 0.45)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    bars = False
     for panel, axes in zip(panels, grid, strict=True):
-        bars |= _draw(axes, pairs, panel, shown, look)
+        _draw(axes, pairs, panel, shown, look)
         axes.set_xlabel(_title(panel, pairs))
     grid[0].set_yticks(range(len(shown)), labels[: len(shown)])
     grid[0].set_ylim(len(shown) - 0.5, -0.5)
@@ -132,18 +131,18 @@ def settings_figure(results: Results) -> Figure | None:
     if any(panel.timed for panel in panels):
         keys += _pass_keys(pairs)
     note = "Over whole images in fp32; below 1 is better."
-    if missing := sum(_latency(pair) is None for pair in pairs):
+    if missing := sum(map(_unlike, pairs)):
         note += (
             f" {count(missing, 'latency ratio')} absent: of one side a warm time is known, of the "
             "other a first pass."
         )
     if any(pair.random for pair in pairs):
         note += " † random weights: speed and memory only."
-    if bars:
-        note += " Bars: 95 % intervals, of latency from the ends of both medians'."
+    if any(_latency_bounds(pair) for pair in pairs):
+        note += " Bars of latency: from the ends of both 95 % intervals of the median."
     if any(pair.style_loss for pair in pairs):
         note += (
-            " Style loss: geometric mean of the image pairs' ratios, its interval "
+            " Style loss: geometric mean of the image pairs' ratios; bars: 95 % intervals, "
             f"{INTERVAL_WORDS}."
         )
     if more := len(rows) - len(shown):
@@ -194,6 +193,12 @@ def _title(panel: Panel, pairs: Sequence[Pair]) -> str:
 def _latency(pair: Pair) -> float | None:
     found = like_times((pair.reference, pair.record))
     return found.ratio if found else None
+
+
+def _unlike(pair: Pair) -> bool:
+    """Whether both sides were timed, and by passes of two kinds alone."""
+    timed = latency_pass(pair.record) and latency_pass(pair.reference)
+    return bool(timed) and _latency(pair) is None
 
 
 def _latency_bounds(pair: Pair) -> Bounds:
@@ -254,12 +259,11 @@ def _draw(
     panel: Panel,
     rows: Sequence[str],
     look: Mapping[str, Look],
-) -> bool:
-    """Whether any has an interval."""
+) -> None:
     value, bounds = panel.value, panel.bounds
     settings = list(look)
     step = min(0.16, 0.7 / len(settings))
-    drawn, any_bars = [1.0], False
+    drawn = [1.0]
     for name in settings:
         shift = step * (settings.index(name) - (len(settings) - 1) / 2)
         own = [(v, pair) for pair in pairs if pair.setting == name and (v := value(pair))]
@@ -272,7 +276,6 @@ def _draw(
         bars = [(y, *b) for y, (_, pair) in zip(places, own, strict=True) if (b := bounds(pair))]
         if bars:
             axes.hlines(*zip(*bars, strict=True), color=look[name].colour, linewidth=0.9)
-        any_bars |= bool(bars)
         drawn += [v for v, _ in own] + [end for _, *ends in bars for end in ends]
     wider = max(1.0, 2 / (max(drawn) / min(drawn))) ** 0.5 * 1.12
     log_axis(axes, "x", min(drawn) / wider, max(drawn) * wider)
@@ -287,7 +290,6 @@ def _draw(
     axes.tick_params(axis="y", length=0)
     axes.grid(True, axis="x")
     axes.set_axisbelow(True)
-    return any_bars
 
 
 def _mark(look: Look, *, hollow: bool = False) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Ratios of losses over pairs of images: what they are of, and how sure they are."""
 
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -135,3 +137,32 @@ def test_an_older_evaluation_gets_its_ratios_from_its_pairs(tmp_path):
     assert table["style_loss_geometric_ratio"]["teacher"] == 1
     assert table["content_loss_geometric_ratio"]["student"] == 1
     assert table["style_loss_geometric_ratio_low"]["student"] < 1
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("name", ["evaluation-wct", "evaluation-adain", "compressors"])
+def test_committed_ratios_are_those_of_the_committed_pairs(name, tmp_path):
+    folder = DOCS / "results" / name
+    written = read_table(folder / "evaluate.csv")
+    ratios = [column for column in written if "_geometric_ratio" in column]
+    assert len(ratios) == 6
+    shutil.copy(folder / "pairs.csv", tmp_path)
+    written.drop(columns=ratios).to_csv(tmp_path / "evaluate.csv", index=False)
+    again = read_table(tmp_path / "evaluate.csv")
+    pd.testing.assert_frame_equal(written[ratios], again[ratios], rtol=1e-9)
+
+
+def test_the_readme_states_the_committed_ratios():
+    readme = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
+    for method, words in (("adain", "{} in style and {} in content"), ("wct", "{} and {} for WCT")):
+        table = read_table(DOCS / "results" / f"evaluation-{method}" / "evaluate.csv")
+        student = table.set_index("model").loc[f"{method}-vgg16-16x"]
+        texts = []
+        for loss in ("style_loss", "content_loss"):
+            value, low, high = (
+                student[f"{loss}_geometric_ratio{e}"] for e in ("", "_low", "_high")
+            )
+            texts.append(f"{value:.2f} [{low:.2f}, {high:.2f}]")
+        assert words.format(*texts) in readme
