@@ -91,7 +91,7 @@ class Data(NamedTuple):
         if self.path is None:
             return pyvips.Source.new_from_memory(self.content)
         # By number, as libvips takes no name that is not UTF-8.
-        number = os.open(self.path, os.O_RDONLY)
+        number = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
             return pyvips.Source.new_from_descriptor(number)
         finally:

@@ -31,7 +31,13 @@ _PHOTOMETRIC = {
     32845: "logarithmic LUV",
 }
 _RAW = frozenset({32803, 34892})
-_COMPRESSIONS = {5: "LZW", 7: "JPEG", 32773: "PackBits", 34925: "LZMA", 50000: "ZSTD"}
+_COMPRESSIONS = {
+    **{5: "LZW", 6: "old-style JPEG", 7: "JPEG", 32773: "PackBits", 34887: "LERC"},
+    **{33003: "JPEG 2000", 33004: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000"},
+    **{34925: "LZMA", 50000: "ZSTD", 50002: "JPEG XL", 52546: "JPEG XL"},
+}
+_LIBVIPS = frozenset({1, 2, 3, 4, 5, 7, 8, 32771, 32773, 32946, 50001})
+"""None, fax, LZW, JPEG, Deflate, PackBits and WebP."""
 _UNPACKED = frozenset({1, 8, 32946})
 """Compressions that planes in tiles may have: none and Deflate."""
 _PILLOWS = frozenset({34925, 50000})
@@ -167,6 +173,9 @@ def _refusal(page: Any) -> str | None:
     photometric, compression = int(page.photometric), int(page.compression)
     if photometric not in _INKS:
         return f"{_PHOTOMETRIC.get(photometric, f'photometric {photometric}')} for pixels"
+    if compression not in _LIBVIPS | _PILLOWS:
+        name = _COMPRESSIONS.get(compression, f"compression {compression}")
+        return f"{name}, which is not read; save it by Deflate or LZW"
     bits, kind = _tag(page, "BitsPerSample", 1), _tag(page, "SampleFormat", _UINT)
     if any(len(set(values)) > 1 for values in (bits, kind)):
         return f"samples of unlike kinds (of {', '.join(map(str, bits))} bits)"

@@ -619,6 +619,9 @@ ODD: dict[str, Odd] = {
     "mask.tif": Odd(patched(tiff(GREY, "minisblack"), set_tag(262, 4)), "a mask for pixels"),
     "logarithmic.tif": Odd(patched(tiff(RGB, "rgb"), set_tag(262, 32845)), "logarithmic LUV"),
     "no-such-compression.tif": Odd(patched(tiff(RGB, "rgb"), set_tag(259, 33333)), "33333"),
+    "slide.tif": Odd(
+        patched(tiff(RGB, "rgb", tile=(16, 16)), set_tag(259, 33005)), "JPEG 2000, which is not"
+    ),
     "cmyk-profile.tif": Odd(ink_with_profile, ink_with_profile_right(), within=1.5),
     "grey-alpha16.png": Odd(
         text(png(np.dstack([GREY16, ALPHA.astype(np.uint16) * 257]), 4, 16)),
