@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,7 +98,11 @@ def run(
     ] = False,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Exit with 1 if a cell crashed, timed out or lacked memory."),
+        typer.Option(
+            "--strict",
+            help="Exit with 1 if a cell crashed, timed out, lacked memory, or was skipped for want "
+            "of time or memory.",
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the end.")] = False,
 ) -> int:
@@ -120,6 +125,7 @@ def run(
         return _list_cells(loaded, device)
 
     from bench.record import FAILED
+    from bench.run.rounds import fell_short
     from bench.run.runner import run_scenario
 
     if search and loaded is not None:
@@ -141,8 +147,16 @@ def run(
         if search:
             search_largest(folder.path, quiet=quiet)
         write_run_report(folder.path)
-    failed = {record.status for record in folder.records()} & FAILED
-    return 1 if strict and failed else 0
+    short = Counter(
+        record.status if record.status in FAILED else f"{record.status} ({record.reason_code})"
+        for record in folder.records()
+        if fell_short(record)
+    )
+    if not (strict and short):
+        return 0
+    listed = ", ".join(f"{count} {how}" for how, count in short.most_common())
+    print(f"bench: --strict: not all was measured: {listed}", file=sys.stderr)
+    return 1
 
 
 def _list_cells(scenario: "Scenario", device: str | None) -> int:

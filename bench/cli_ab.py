@@ -1,5 +1,6 @@
 """``bench ab``: two versions of the code, measured in turn and compared."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -160,19 +161,21 @@ def ab(
     try:
         with prepared(plan, folder, say=say) as places:
             comparison = compared(*measure(plan, folder, places, say=say), wanted)
-            if again and comparison.verdict == "inconclusive":
+            if again and comparison.exit_code == 3 and comparison.more_processes_may_tell:
                 say(f"{plan.processes} processes a side cannot tell: going on to {again}")
                 plan = plan.model_copy(update={"processes": again})
                 write_plan(plan, folder)
                 comparison = compared(*measure(plan, folder, places, say=say), wanted)
     except KeyboardInterrupt:
-        print(f"{folder}: stopped; go on with: bench ab --resume {folder}", file=sys.stderr)
+        resumed = shlex.join(["bench", "ab", "--resume", str(folder)])
+        print(f"{folder}: stopped; go on with: {resumed}", file=sys.stderr)
         raise
     kept = {folder / "comparison.json": "json", folder / "comment.md": "md"}
     write(comparison, kept, everything=True)
     tell(comparison, wanted)
-    if comparison.exit_code == 3:
-        say(f"more processes: bench ab --resume {folder} --repeats-across-processes N")
+    if comparison.exit_code == 3 and comparison.more_processes_may_tell:
+        resumed = shlex.join(["bench", "ab", "--resume", str(folder)])
+        say(f"more processes: {resumed} --repeats-across-processes N")
     return comparison.exit_code
 
 

@@ -187,7 +187,7 @@ def _all_judged(comparison: "Comparison", asked: Iterable[str]) -> None:
     from bench.compare.metrics import QUALITY
 
     findings = [finding for cell in comparison.cells for finding in cell.findings]
-    if any(finding.family == "status" for finding in findings):
+    if any(f.family == "status" and f.code != "not_compared" for f in findings):
         return
     found = {name for finding in findings for name in (finding.metric, finding.family)}
     stands_for = {"latency_ms": {"latency_ms", "first_call_ms"}, QUALITY: {QUALITY}}

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.compare.coverage import coverage, has_compared
 from bench.compare.decide import CONFIDENCE, LEVEL, Sampled, decide
-from bench.compare.match import label, match_cells, varying
+from bench.compare.match import label, lacked_by_both, match_cells, varying
 from bench.compare.metrics import COMPARED, Compared
 from bench.compare.notes import notes, taking_turns
 from bench.compare.quality import compare_quality
@@ -23,7 +24,7 @@ from bench.compare.result import (
     gravest,
 )
 from bench.compare.side import Side, SideCell
-from bench.compare.status import compare_status, only_in_base, only_in_new
+from bench.compare.status import compare_status, not_compared, only_in_base, only_in_new
 from bench.errors import UserError
 from bench.measure.environment_differences import environment_differences
 from bench.measure.heap import peak_repeats
@@ -89,6 +90,7 @@ def compare(
         notes=tuple(notes(base, new, matched, cells)),
         cells=tuple(cells),
         counts={name: counts[name] for name in VERDICTS},
+        coverage=coverage(cells, lacked=lacked_by_both(base, new)),
         verdict=verdict,
         exit_code=exit_code(verdict),
     )
@@ -119,8 +121,9 @@ def _measured(
     findings: list[list[Finding]] = []
     samples: list[Sampled] = []
     owners: list[int] = []
+    asked = [quality if _judges_pictures(after) else bool(metrics) for _, after in pairs]
     for place, (before, after) in enumerate(pairs):
-        status = compare_status(before, after, partial=partial)
+        status = compare_status(before, after, partial=partial or not asked[place])
         findings.append([status] if status else [])
         if not (before.processes and after.processes):
             continue
@@ -139,6 +142,9 @@ def _measured(
                 findings[place].append(found)
     for place, finding in zip(owners, decide(samples), strict=True):
         findings[place].append(finding)
+    for (before, after), is_asked, one in zip(pairs, asked, findings, strict=True):
+        if is_asked and before.processes and after.processes and not has_compared(one):
+            one.append(not_compared(one, partial=partial))
     return [
         CellResult(
             label=label(after.identity, also),
@@ -150,6 +156,10 @@ def _measured(
         for (before, after), found in zip(pairs, findings, strict=True)
         if found
     ]
+
+
+def _judges_pictures(cell: SideCell) -> bool:
+    return cell.identity.get("kind") == "quality"
 
 
 def _sampled(

@@ -24,11 +24,12 @@ def junit(comparison: Comparison) -> str:
     root = ElementTree.Element("testsuites", {"name": _SUITE, **totals})
     suite = ElementTree.SubElement(root, "testsuite", {"name": _SUITE, **totals, "time": "0"})
     properties = ElementTree.SubElement(suite, "properties")
-    for name, text in facts(comparison):
+    for name, text in [("coverage", comparison.coverage.text), *facts(comparison)]:
         ElementTree.SubElement(properties, "property", {"name": name, "value": _legal(text)})
     for cell in comparison.cells:
         _case(suite, cell)
-    ElementTree.SubElement(suite, "system-out").text = _legal(headline(comparison))
+    said = f"{comparison.coverage.text}\n{headline(comparison)}"
+    ElementTree.SubElement(suite, "system-out").text = _legal(said)
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'

@@ -23,6 +23,7 @@ def markdown(comparison: Comparison) -> str:
     """
     found = rows(comparison)
     lines = [f"### bench compare: {_inline(headline(comparison))}", ""]
+    lines += [f"{_inline(comparison.coverage.text)}", ""]
     for name, text in facts(comparison):
         if name in _WARNINGS:
             lines += [f"> **{name}:** {_inline(text)}", ""]

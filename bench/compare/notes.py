@@ -65,9 +65,8 @@ def _disturbances(base: Side, new: Side) -> str | None:
 
 def notes(base: Side, new: Side, matched: Matched, cells: Iterable[CellResult]) -> Iterable[str]:
     """What a reader must know beside the findings, a line each."""
-    if base.path == new.path or [c.processes for c in base.cells.values()] == [
-        c.processes for c in new.cells.values()
-    ]:
+    sides = [[cell.processes for cell in side.cells.values()] for side in (base, new)]
+    if base.path == new.path or (any(sides[0]) and sides[0] == sides[1]):
         yield "both sides are the same measurement"
     elif _at_the_same_time(base, new):
         yield "processes of both sides ran at the same time: each slowed the other down"

@@ -9,7 +9,7 @@ from pydantic import Field
 from bench.cells import Frozen
 
 FORMAT: Literal["ultrastyle-bench comparison"] = "ultrastyle-bench comparison"
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 Verdict = Literal["regression", "inconclusive", "improvement", "unchanged", "not_comparable"]
 VERDICTS: tuple[Verdict, ...] = (
@@ -26,13 +26,14 @@ Code = Literal[
     "slower", "more_memory", "larger", "worse", "now_failing", "now_unmeasured", "vanished",
     # inconclusive
     "too_few_repeats", "noisy", "near_limit", "drift", "metric_missing", "ran_out_of_time",
+    "still_failing", "not_measured", "not_compared",
     # not comparable
-    "new", "left_out", "other_definition", "other_images", "no_direction", "not_finite",
-    "not_measured",
+    "new", "left_out", "cannot_be_measured", "other_definition", "other_images",
+    "no_direction", "not_finite",
     # improvement
     "faster", "less_memory", "smaller", "better", "fixed",
     # unchanged
-    "same", "within_limit", "still_failing",
+    "same", "within_limit",
 ]  # fmt: skip
 """Why; ``docs/compare.md`` says what each means."""
 
@@ -91,6 +92,25 @@ class CellResult(Frozen):
         return gravest(finding.verdict for finding in self.findings)
 
 
+class Coverage(Frozen):
+    """How many of the cells that were asked for were compared by a measured value."""
+
+    cells: int
+    """Asked for, on either side."""
+    compared: int
+    """By at least one value that both sides measured."""
+    neither: int
+    """Not measured on either side."""
+    one_side: int
+    """Measured on one side alone."""
+    incomparable: int
+    """Measured on both sides, with no value that compares."""
+    why: dict[str, int]
+    """How those of ``neither`` ended, and how many did."""
+    text: str
+    """All of it in a line."""
+
+
 class SideSummary(Frozen):
     """One of the two inputs."""
 
@@ -115,7 +135,7 @@ class Comparison(Frozen):
     """Everything that ``bench compare`` found out."""
 
     format: Literal["ultrastyle-bench comparison"] = FORMAT
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     base: SideSummary
     new: SideSummary
     limits: Limits
@@ -131,8 +151,18 @@ class Comparison(Frozen):
     """The gravest verdict first, and of those the largest change."""
     counts: dict[Verdict, int]
     """Cells of each verdict."""
+    coverage: Coverage
     verdict: Verdict
     exit_code: Literal[0, 1, 3]
+
+    @property
+    def more_processes_may_tell(self) -> bool:
+        """Whether something is inconclusive for noise, and not for want of a measurement."""
+        return any(finding.code in NOISE for cell in self.cells for finding in cell.findings)
+
+
+NOISE: frozenset[Code] = frozenset({"too_few_repeats", "noisy", "near_limit", "drift"})
+"""Codes of what more processes may tell."""
 
 
 def gravest(verdicts: Iterable[Verdict]) -> Verdict:

@@ -96,6 +96,11 @@ class SideCell:
         return cut_by_run(self.status, self.reason_code)
 
     @property
+    def impossible(self) -> bool:
+        """Whether no version of the code could be measured: the device or the weights lack it."""
+        return self.status == "unsupported" or self.reason_code == "random_weights"
+
+    @property
     def out_of_reach(self) -> bool:
         """Skipped because it would take too long or too much memory."""
         return self.status == "skipped" and self.reason_code in DECIDED - {"run_time_limit"}

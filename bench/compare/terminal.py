@@ -32,7 +32,9 @@ def render(
     shown = [row for row in rows(comparison) if everything or row.verdict != "unchanged"]
     table = _wide(shown) if width >= _WIDE else _narrow(shown)
     lines = [Text(f"{name + ':':<9}{_printable(text)}") for name, text in facts(comparison)]
-    end = Text(headline(comparison), style=_STYLES[comparison.verdict])
+    end = Text(
+        f"{comparison.coverage.text}\n{headline(comparison)}", style=_STYLES[comparison.verdict]
+    )
     middle: list[RenderableType] = [Text(), table, Text()] if shown else [Text()]
     return Group(*lines, *middle, Text(method(comparison), style="dim"), end)
 

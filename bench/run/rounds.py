@@ -45,15 +45,7 @@ def unfinished(
     :func:`ended`, the later rounds are left out.
     """
     done = {(record.id, record.repeat): record for record in records}
-    again = {
-        key
-        for key, record in done.items()
-        if retry_failed
-        and (
-            record.status in FAILED
-            or (record.status == "skipped" and record.reason_code in DECIDED)
-        )
-    }
+    again = {key for key, record in done.items() if retry_failed and fell_short(record)}
     over = ended(record for key, record in done.items() if key not in again)
     return [
         task
@@ -61,6 +53,12 @@ def unfinished(
         if (key := (task.cell.id, task.repeat)) in again
         or (key not in done and task.cell.id not in over)
     ]
+
+
+def fell_short(record: Record) -> bool:
+    """Whether a cell failed, or was skipped for want of time or memory."""
+    skipped = record.status == "skipped" and record.reason_code in DECIDED
+    return record.status in FAILED or skipped
 
 
 def ended(records: Iterable[Record]) -> set[str]:

@@ -156,6 +156,7 @@ NO_TIME = {"status": "skipped", "reason_code": "run_time_limit", "reason": "run 
 STOPPED = {"status": "timeout", "reason_code": "run_time_limit", "reason": "stopped after 2 s"}
 """By the run's limit: the cell might have ended in its own time."""
 OVER_TIME = {"status": "timeout", "reason_code": "time_limit", "reason": "stopped after 90 s"}
+UNSUPPORTED = {"status": "unsupported", "reason_code": "precision", "reason": "no bfloat16"}
 UNTRAINED = {"status": "skipped", "reason_code": "random_weights", "reason": "no weights"}
 
 
@@ -173,19 +174,24 @@ CUT = {str(NO_TIME), str(STOPPED)}
         ({}, NO_TIME, "inconclusive", "ran_out_of_time"),
         (OUT_OF_MEMORY, {}, "improvement", "fixed"),
         (TOO_SLOW, {}, "improvement", "fixed"),
-        (OUT_OF_MEMORY, OUT_OF_MEMORY, "unchanged", "still_failing"),
-        (OUT_OF_MEMORY, {"status": "timeout"}, "unchanged", "still_failing"),
+        (OUT_OF_MEMORY, OUT_OF_MEMORY, "inconclusive", "still_failing"),
+        (OUT_OF_MEMORY, {"status": "timeout"}, "inconclusive", "still_failing"),
+        (OUT_OF_MEMORY, UNSUPPORTED, "inconclusive", "still_failing"),
         (NO_TIME, NO_TIME, "inconclusive", "ran_out_of_time"),
-        (NO_TIME, {}, "not_comparable", "not_measured"),
+        (NO_TIME, {}, "inconclusive", "not_measured"),
         ({}, STOPPED, "inconclusive", "ran_out_of_time"),
         (STOPPED, STOPPED, "inconclusive", "ran_out_of_time"),
         (NO_TIME, STOPPED, "inconclusive", "ran_out_of_time"),
-        (STOPPED, {}, "not_comparable", "not_measured"),
-        (OVER_TIME, STOPPED, "not_comparable", "not_measured"),
+        (STOPPED, {}, "inconclusive", "not_measured"),
+        (OVER_TIME, STOPPED, "inconclusive", "ran_out_of_time"),
         ({}, OVER_TIME, "regression", "now_failing"),
         (OVER_TIME, {}, "improvement", "fixed"),
-        (OVER_TIME, OVER_TIME, "unchanged", "still_failing"),
-        (UNTRAINED, UNTRAINED, "not_comparable", "not_measured"),
+        (OVER_TIME, OVER_TIME, "inconclusive", "still_failing"),
+        (TOO_SLOW, TOO_SLOW, "inconclusive", "still_failing"),
+        (UNTRAINED, UNTRAINED, "not_comparable", "cannot_be_measured"),
+        (UNSUPPORTED, UNSUPPORTED, "not_comparable", "cannot_be_measured"),
+        (UNSUPPORTED, UNTRAINED, "inconclusive", "not_measured"),
+        (UNTRAINED, OUT_OF_MEMORY, "inconclusive", "not_measured"),
     ],
 )
 def test_how_a_cell_ended_counts(
@@ -259,6 +265,93 @@ def test_rounds_that_the_run_cut_short_do_not_undo_the_others(tmp_path: Path, cu
     assert comparison.exit_code == 0
     counts = {f.processes_new for c in comparison.cells for f in c.findings}
     assert counts == {4, 5}
+
+
+# ---- what was compared
+
+
+def sides(
+    folder: Path, before: dict[str, Any], after: dict[str, Any], *, both: bool = False
+) -> list[Path]:
+    """Runs whose second cell ended so; ``both`` has the first end like it."""
+    made = []
+    for name, fields in (("a", before), ("b", after)):
+
+        def change(records: list[dict[str, Any]], fields: dict[str, Any] = fields) -> None:
+            for position in range(0 if both else 1, 2):
+                edit(position, **fields)(records)
+
+        made.append(ci_run(folder / name, change=change))
+    return made
+
+
+ENDS = [OUT_OF_MEMORY, TOO_SLOW, NO_TIME, STOPPED, OVER_TIME, UNTRAINED, UNSUPPORTED]
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: f"{end['status']}-{end['reason_code']}")
+@pytest.mark.parametrize("partial", [False, True])
+def test_nothing_measured_on_either_side_is_no_pass(
+    tmp_path: Path, end: dict[str, Any], partial: bool
+):
+    comparison = compared(*sides(tmp_path, end, end, both=True), partial=partial)
+    assert comparison.exit_code == 3
+    assert comparison.coverage.compared == comparison.counts["unchanged"] == 0
+    assert (comparison.coverage.cells, comparison.coverage.neither) == (2, 2)
+    assert "same measurement" not in " ".join(comparison.notes)
+    assert not comparison.more_processes_may_tell
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: f"{end['status']}-{end['reason_code']}")
+def test_a_cell_that_neither_measured_passes_where_no_code_could(
+    tmp_path: Path, end: dict[str, Any]
+):
+    runs = sides(tmp_path, end, end)
+    comparison = compared(*runs)
+    assert comparison.exit_code == (0 if end in (UNTRAINED, UNSUPPORTED) else 3)
+    assert comparison.coverage.text.startswith(
+        "compared 1 of 2 cells; 1 not measured on either side (1 "
+    )
+    assert compared(*runs, partial=True).exit_code == 0
+
+
+def test_what_was_compared_is_counted_by_why_it_was_not(tmp_path: Path):
+    def texts(before: dict[str, Any], after: dict[str, Any]) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        return compared(*sides(folder, before, after)).coverage.text
+
+    neither = "compared 1 of 2 cells; 1 not measured on either side"
+    assert texts({}, {}) == "compared 2 of 2 cells"
+    assert texts(OUT_OF_MEMORY, OUT_OF_MEMORY) == f"{neither} (1 out of memory)"
+    assert texts(OVER_TIME, TOO_SLOW) == f"{neither} (1 timeout then skipped)"
+    assert texts(STOPPED, NO_TIME) == f"{neither} (1 cut by the run's time limit)"
+    assert texts(UNTRAINED, UNTRAINED) == f"{neither} (1 without trained weights)"
+    assert texts(OUT_OF_MEMORY, {}) == "compared 1 of 2 cells; 1 measured on one side alone"
+    assert texts({}, OUT_OF_MEMORY) == "compared 1 of 2 cells; 1 measured on one side alone"
+
+
+def test_a_cell_without_a_value_that_compares_is_no_pass(tmp_path: Path):
+    lost = dict.fromkeys(("latency_ms", "peak_rss_growth_mb", "parameters", "storage_mb"))
+    runs = sides(tmp_path, {**lost, "load_ms": 5.0}, {**lost, "load_ms": 5.0})
+    comparison = compared(*runs)
+    _, finding = only(comparison)
+    assert (finding.verdict, finding.code) == ("inconclusive", "not_compared")
+    assert (comparison.exit_code, comparison.coverage.incomparable) == (3, 1)
+    assert compared(*runs, partial=True).exit_code == 0
+    assert compared(*runs, metrics=("load_ms",)).coverage.cells == 2
+
+
+@pytest.mark.parametrize("end", [OVER_TIME, NO_TIME])
+def test_a_kind_that_was_not_asked_for_does_not_count(tmp_path: Path, end: dict[str, Any]):
+    runs = [
+        run_folder(
+            tmp_path / name,
+            [*performance(SIZES[0], latencies(10)), *quality({"style_loss": 0.1}, **end)],
+        )
+        for name in "ab"
+    ]
+    assert compared(*runs).exit_code == 3
+    assert compared(*runs, metrics=("latency_ms",)).exit_code == 0
 
 
 # ---- which cells are the same

@@ -168,7 +168,7 @@ def test_junit_of_names_that_xml_does_not_allow(tmp_path: Path):
 
     target = tmp_path / "junit.xml"
     sides = odd(tmp_path / "a", 1.0), odd(tmp_path / "b", 1.0)
-    assert bench("compare", *sides, "--output", target) == 0
+    assert bench("compare", *sides, "--partial", "--output", target) == 0
     ElementTree.parse(target)
 
 
@@ -177,7 +177,7 @@ def test_json_is_as_documented(comparison: Comparison):
     jsonschema.Draft202012Validator.check_schema(schema)
     found = json.loads(json_text(comparison))
     jsonschema.validate(found, schema)
-    assert (found["format"], found["schema_version"]) == ("ultrastyle-bench comparison", 1)
+    assert (found["format"], found["schema_version"]) == ("ultrastyle-bench comparison", 2)
     assert found["exit_code"] == 1
     finding = found["cells"][1]["findings"][0]
     assert {"metric", "base", "new", "change", "verdict", "code", "reason"} <= finding.keys()
@@ -224,6 +224,28 @@ def test_a_link_stays_and_its_target_is_written(tmp_path: Path):
     assert bench("compare", run, run, "--output", tmp_path / "link.json") == 0
     assert (tmp_path / "link.json").is_symlink()
     assert json.loads((tmp_path / "deep/result.json").read_text())["verdict"] == "unchanged"
+
+
+def test_every_format_says_what_was_compared_and_junit_skips_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    end = {"status": "timeout", "reason_code": "time_limit", "reason": "stopped after 9 s"}
+    lost = {"latency_ms": None, "peak_rss_growth_mb": None}
+    runs = []
+    for name in ("base", "new"):
+        records = performance(SIZES[0], latencies(10))
+        records += performance(SIZES[1], [1.0], **end, **lost)
+        runs.append(run_folder(tmp_path / name, records))
+    targets = [tmp_path / f"out{ending}" for ending in (".txt", ".json", ".md", ".xml")]
+    outputs = [part for target in targets for part in ("--output", target)]
+    assert bench("compare", *runs, *outputs) == 3
+    line = "compared 1 of 2 cells; 1 not measured on either side (1 timeout)"
+    for text in [capsys.readouterr().out, *(target.read_text() for target in targets)]:
+        assert line in text
+    suite = ElementTree.fromstring(targets[3].read_text())
+    assert (suite.get("skipped"), suite.get("failures"), suite.get("tests")) == ("1", "0", "2")
+    assert len(suite.findall(".//testcase/skipped")) == 1
+    assert json.loads(targets[1].read_text())["coverage"]["why"] == {"timeout": 1}
 
 
 @pytest.mark.parametrize("format_", ["text", "json"])

@@ -1,10 +1,15 @@
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.cli import app
 from bench.record import FAILED, Record
 from bench.run.draft import draft_fields
 from bench.run.rounds import Task, ended, rounds, unfinished
+from distill.command_line import run_app
 from tests.unit.test_schedule import make_cell, quality_cell
 
 
@@ -62,3 +67,37 @@ def test_a_cell_that_failed_once_takes_no_further_processes_until_it_is_retried(
     assert ended(records) == {tasks[0].cell.id}
     assert unfinished(tasks, records, retry_failed=False) == []
     assert unfinished(tasks, records, retry_failed=True) == tasks[1:]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "strict"),
+    [
+        ("ok", None, 0),
+        ("timeout", "time_limit", 1),
+        ("timeout", "run_time_limit", 1),
+        ("crashed", "exception", 1),
+        ("out_of_memory", "killed", 1),
+        ("skipped", "time_limit", 1),
+        ("skipped", "run_time_limit", 1),
+        ("skipped", "smaller_size_out_of_memory", 1),
+        ("skipped", "predicted", 1),
+        ("skipped", "random_weights", 0),
+        ("unsupported", "precision", 0),
+    ],
+)
+def test_strict_counts_what_failed_and_what_time_or_memory_did_not_allow(
+    status: str,
+    code: str | None,
+    strict: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    (task,) = rounds([make_cell()], 1)
+    records = [record_of(task, status, reason_code=code)]
+    folder = SimpleNamespace(path=tmp_path, records=lambda: records)
+    monkeypatch.setattr("bench.run.runner.run_scenario", lambda *_, **__: folder)
+    monkeypatch.setattr("bench.cli.write_run_report", lambda _: None)
+    assert run_app(app, "bench", ["run", "--resume", str(tmp_path)]) == 0
+    assert run_app(app, "bench", ["run", "--resume", str(tmp_path), "--strict"]) == strict
+    assert ("--strict: not all was measured: 1 " in capsys.readouterr().err) == bool(strict)
