@@ -18,10 +18,11 @@ _LARGEST_REDUCED = 2**31
 """Bytes of a map from which on oneDNN's bfloat16 and float16 convolutions refuse it on the CPU."""
 
 
-def _fused_relu(x: Tensor) -> bool:
-    """Whether oneDNN's convolution with fused ReLU, which torch.compile also uses, is there."""
+def _onednn(x: Tensor) -> bool:
+    """Whether oneDNN's convolution with fused ReLU, which torch.compile also uses, takes a map."""
     return (
         x.device.type == "cpu"
+        and x.dtype != torch.float64  # which oneDNN refuses
         and bool(torch.backends.mkldnn.enabled)
         and torch._C._has_mkldnn
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
@@ -31,9 +32,12 @@ def _fused_relu(x: Tensor) -> bool:
 def _convolve(
     x: Tensor, weight: Tensor, bias: Tensor, relu: bool, padding: tuple[int, int] = (0, 0)
 ) -> Tensor:
-    if relu and _fused_relu(x):
+    if _onednn(x):
+        # Without ReLU too: conv2d has other kernels for small maps, and a low band would differ
+        # from the whole image in the last bit.
         ones, fused = [1, 1], torch.ops.mkldnn._convolution_pointwise
-        fused_result: Tensor = fused(x, weight, bias, padding, ones, ones, 1, "relu", [], "")
+        then = "relu" if relu else "none"
+        fused_result: Tensor = fused(x, weight, bias, padding, ones, ones, 1, then, [], "")
         return fused_result
     result = F.conv2d(x, weight, bias, padding=padding)
     return result.relu_() if relu else result

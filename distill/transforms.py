@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-_CHUNK = {"cpu": 1 << 21, "cuda": 1 << 24}
+_CHUNK = {"cpu": 1 << 20, "cuda": 1 << 24}
 """Elements that are worked on at a time: what stays in a CPU's cache, what keeps a GPU busy."""
 
 WHITENING_CUTOFF = 1e-5
@@ -27,75 +27,111 @@ ADAIN_EPSILON = 1e-5
 
 
 class FeatureStats:
-    """Count, mean and covariance of channels, accumulated piece by piece, exactly.
+    """Accumulate count, mean and covariance of channels, line by line.
 
-    The order of the pieces does not matter but for rounding in float64, as long as lines stay
-    whole.
+    Lines of one width are gathered into blocks, and a block is worked off when it is full. How high
+    a block is depends on the width and the channels alone, so the same calls are made with the same
+    numbers however an image is cut into bands: the result is the same to the last bit, whichever
+    kernels the libraries choose for a shape. Reading a statistic works off the block that has
+    begun.
+
+    Pieces in another order, or cut vertically, give the same but for the rounding of products in
+    float32.
     """
 
-    def __init__(self, channels: int) -> None:
-        self.count = 0
-        self.mean = torch.zeros(channels, dtype=torch.float64)
-        self.scatter = torch.zeros(channels, channels, dtype=torch.float64)
-        """Sum of outer products of centred features, (C, C)."""
+    def __init__(self, channels: int, *, lines: int | None = None) -> None:
+        """Begin with nothing.
+
+        Args:
+            channels: of the features.
+            lines: of the map in all, where that is known: a block then takes no more memory than
+                they need.
+        """
+        self._count = 0
+        # Statistics may be updated in inference mode and read outside, which would work the last
+        # lines off: tensors that are changed in place are no inference tensors.
+        with torch.inference_mode(False):
+            self._mean = torch.zeros(channels, dtype=torch.float64)
+            self._scatter = torch.zeros(channels, channels, dtype=torch.float64)
+        self._lines = lines
+        self._block: _Block | None = None
 
     @classmethod
     def of(cls, features: Tensor) -> Self:
         """Statistics of one map of features (1, C, H, W), of any floating dtype and device."""
-        stats = cls(features.shape[1])
+        stats = cls(features.shape[1], lines=features.shape[2])
         stats.update(features)
+        stats._finish()
         return stats
 
+    @property
+    def count(self) -> int:
+        """Pixels so far."""
+        self._finish()
+        return self._count
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of each channel (C,), float64, on the CPU."""
+        self._finish()
+        return self._mean.to("cpu", copy=True)
+
+    @property
+    def scatter(self) -> Tensor:
+        """Sum of outer products of centred features (C, C), float64, on the CPU."""
+        self._finish()
+        return self._scatter.to("cpu", copy=True)
+
+    @torch.no_grad()
     def update(self, features: Tensor) -> None:
         """Add the pixels of a map of features (1, C, H, W).
 
-        Each line is centred by its own mean, so that nothing is lost to cancellation, and extended
-        by ones: one float32 product gives its scatter and what rounding left of its sums. Those and
-        the means are summed in float64. So the result is as good as lines are short, and the same
-        however an image is cut into bands.
+        Each line is centred by its own mean, so that nothing is lost to cancellation. Its products
+        are float32 (float64 for float64 features); means, and sums over lines, are float64.
 
         Raises:
-            ValueError: for a batch of several maps.
+            ValueError: for a batch of several maps, or another number of channels.
         """
-        if features.dim() != 4 or len(features) != 1:
-            raise ValueError(f"features are (1, C, H, W); got {tuple(features.shape)}")
-        _, channels, height, width = features.shape
+        channels = len(self._mean)
+        if features.dim() != 4 or features.shape[:2] != (1, channels):
+            raise ValueError(
+                f"features are (1, C, H, W) of {channels} channels; got {tuple(features.shape)}"
+            )
+        if not features.numel():
+            return
+        if self._block is None or not self._block.takes(features):
+            self._finish()
+            with torch.inference_mode(False):
+                self._block = _Block(features, self._lines)
+                self._mean = self._mean.to(features.device)
+                self._scatter = self._scatter.to(features.device)
         lines = features[0].permute(1, 2, 0)
-        per_line = (width + channels) * (channels + 1)
-        step = min(height, max(1, _CHUNK.get(features.device.type, 1 << 21) // per_line))
-        # Channels last or lines apart, as they lie in memory: the centred copy is then a plain one.
-        last = features.is_contiguous(memory_format=torch.channels_last)
-        shape = (step, width, channels + 1) if last else (step, channels + 1, width)
-        extended = torch.ones(shape, dtype=torch.float32, device=features.device)
-        extended = extended if last else extended.transpose(1, 2)
-        scatter = torch.zeros_like(self.scatter, device=features.device)
-        means, left = lines.mean(1, dtype=torch.float32), []
-        for start in range(0, height, step):
-            chunk = lines[start : start + step]
-            centred = extended[: len(chunk)]
-            torch.sub(chunk, means[start : start + step, None], out=centred[:, :, :channels])
-            products = torch.bmm(centred.transpose(1, 2), centred)
-            scatter += products[:, :channels, :channels].sum(0, dtype=torch.float64)
-            left.append(products[:, channels, :channels].double())
-        drift = torch.cat(left) / width
-        line_means = means.double() + drift
-        mean = line_means.mean(0)
-        between = line_means - mean
-        scatter += width * (between.T @ between - drift.T @ drift)
-        self._merge(height * width, mean.cpu(), scatter.cpu())
+        while len(lines):
+            lines = lines[self._block.fill(lines) :]
+            if self._block.full:
+                self._merge(*self._block.work_off())
+
+    @torch.no_grad()
+    def _finish(self) -> None:
+        """Work off the lines that wait, and free the block."""
+        block, self._block = self._block, None
+        if block is not None and block.filled:
+            self._merge(*block.work_off())
 
     def _merge(self, count: int, mean: Tensor, scatter: Tensor) -> None:
         if count == 0:
             return
-        total = self.count + count
-        delta = mean - self.mean
-        self.scatter += scatter + torch.outer(delta, delta) * (self.count * count / total)
-        self.mean += delta * (count / total)
-        self.count = total
+        total = self._count + count
+        delta = mean - self._mean
+        self._scatter += scatter.addr_(delta, delta, alpha=self._count * count / total)
+        self._mean += delta * (count / total)
+        self._count = total
 
     def merge(self, other: "FeatureStats") -> None:
         """Add what another accumulated."""
-        self._merge(other.count, other.mean, other.scatter)
+        self._finish()
+        device = self._mean.device
+        self._merge(other.count, other.mean.to(device), other.scatter.to(device))
 
     @property
     def covariance(self) -> Tensor:
@@ -106,6 +142,63 @@ class FeatureStats:
     def variance(self) -> Tensor:
         """Unbiased variance (C,), float64; zero for a single pixel."""
         return self.covariance.diagonal()
+
+
+class _Block:
+    """Lines of one width that wait for being worked off together."""
+
+    def __init__(self, features: Tensor, lines: int | None) -> None:
+        """Make an empty block for lines of the width, type and device of ``features``."""
+        _, self._channels, _, self._width = features.shape
+        self._device = features.device
+        self._dtype = torch.promote_types(features.dtype, torch.float32)
+        # Lines lie as those of the features do, channels last or apart: to copy them is quick.
+        # Bands that follow may lie otherwise; that costs time and changes nothing.
+        last = 1 in (self._channels, self._width) or features.stride(1) < features.stride(3)
+        per_line = (self._width + self._channels) * (self._channels + 1)
+        most = max(1, _CHUNK.get(self._device.type, _CHUNK["cpu"]) // per_line)
+        shape = (self._width, self._channels + 1)
+        room = (most if lines is None else min(most, lines), *(shape if last else shape[::-1]))
+        # (lines, W, C + 1): extended by ones, one product gives the scatter and what rounding left
+        # of the sums.
+        self._lines = torch.ones(room, dtype=self._dtype, device=self._device)
+        self._lines = self._lines if last else self._lines.transpose(1, 2)
+        self.filled = 0
+
+    def takes(self, features: Tensor) -> bool:
+        """Whether lines of a map belong into this block."""
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        theirs = (features.shape[3], dtype, features.device)
+        return theirs == (self._width, self._dtype, self._device)
+
+    @property
+    def full(self) -> bool:
+        """Whether no further line has room."""
+        return self.filled == len(self._lines)
+
+    def fill(self, lines: Tensor) -> int:
+        """Take of lines (H, W, C) as many as have room, and return how many these are."""
+        first, end = self.filled, min(self.filled + len(lines), len(self._lines))
+        self._lines[first:end, :, : self._channels] = lines[: end - first]
+        self.filled = end
+        return end - first
+
+    def work_off(self) -> tuple[int, Tensor, Tensor]:
+        """Count, mean (C,) and scatter (C, C) of the lines, float64; the block is empty then."""
+        lines = self._lines[: self.filled]
+        self.filled = 0
+        features = lines[:, :, : self._channels]
+        means = features.mean(1)
+        features -= means[:, None]
+        products = torch.bmm(lines.transpose(1, 2), lines)
+        scatter = products[:, :-1, :-1].sum(0, dtype=torch.float64)
+        drift = products[:, -1, :-1].double() / self._width
+        line_means = means.double() + drift
+        mean = line_means.mean(0)
+        between = line_means - mean
+        scatter.addmm_(between.T, between, alpha=self._width)
+        scatter.addmm_(drift.T, drift, alpha=-self._width)
+        return len(lines) * self._width, mean, scatter
 
 
 @dataclass(frozen=True)
@@ -140,23 +233,7 @@ class ChannelAffine:
         return mapped
 
 
-def _settle(values: Tensor) -> Tensor:
-    """Round to 32 bits below the largest value.
-
-    Whitening amplifies rounding by hundreds, and a cascade does so stage after stage: sums that
-    differ in their last bit, because an image came in other bands, would show in the fifth digit of
-    the result. On a grid that is coarse against float64 and fine against what the float32 features
-    carry, they are the same.
-    """
-    largest = values.abs().max()
-    if not 0 < largest < torch.inf:
-        return values
-    grid = torch.exp2(torch.floor(torch.log2(largest)) - 32)
-    return (values / grid).round() * grid
-
-
 def _root(covariance: Tensor, cutoff: float, power: float) -> Tensor:
-    covariance = _settle(covariance)
     values, vectors = torch.linalg.eigh(covariance)
     scaled = torch.where(values > cutoff, values.clamp_min(cutoff) ** power, 0.0)
     root: Tensor = (vectors * scaled) @ vectors.T
@@ -172,7 +249,7 @@ def whiten(content: FeatureStats, *, cutoff: float = WHITENING_CUTOFF) -> Channe
             added to the covariance.
     """
     matrix = _root(content.covariance, cutoff, -0.5)
-    return ChannelAffine(matrix, -(matrix @ _settle(content.mean)))
+    return ChannelAffine(matrix, -(matrix @ content.mean))
 
 
 def color(style: FeatureStats, *, cutoff: float = WHITENING_CUTOFF) -> ChannelAffine:

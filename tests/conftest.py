@@ -33,14 +33,26 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    marked = [item for item in items if item.get_closest_marker("gpu")]
-    if not marked:
-        return
-    import torch
+    for item in items:
+        reason = lacks(item)
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=reason))
 
-    if not torch.cuda.is_available():
-        for item in marked:
-            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+def lacks(item: pytest.Item) -> str | None:
+    """Say what a test needs and this machine has not, if anything."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            return "no CUDA device"
+    if marker := item.get_closest_marker("native"):
+        from bench.stylizers.cascade import native_on_cpu
+
+        (precision,) = marker.args
+        if not native_on_cpu(precision):
+            return f"this CPU has no native {precision} convolutions"
+    return None
 
 
 @pytest.fixture(autouse=True)

@@ -141,10 +141,8 @@ def _short_statistics(ledger: Ledger) -> Iterator[None]:
         most = max(4, enough // (channels * width))
         if height <= most:
             return update(stats, features)
-        before, ledger.factor = ledger.factor, 0.0
-        # What is done with the whole map before the loop.
-        features[0].permute(1, 2, 0).mean(1, dtype=torch.float32)
-        ledger.factor = before * height / most
+        before = ledger.factor
+        ledger.factor *= height / most
         update(stats, features[:, :, :most])
         ledger.factor = before
         return None

@@ -14,8 +14,9 @@ def workspace_bytes(
 ) -> list[int]:
     """Blocks that one operation allocates beside its outputs, in bytes.
 
-    CPU only: what cuDNN takes depends on the algorithm that it picks, and is measured instead (see
-    :mod:`bench.prediction.calibration`).
+    CPUs with AVX2 or more only: below, oneDNN's convolutions gather their input first, for each
+    thread its part, which is not counted. What cuDNN takes depends on the algorithm that it picks,
+    and is measured instead (see :mod:`bench.prediction.calibration`).
 
     Args:
         name: as in :meth:`bench.prediction.shapes.Observer.ran`.
@@ -29,9 +30,6 @@ def workspace_bytes(
         # copies its input into the order that it wants, too.
         x, weight = inputs[:2]
         return [_bytes(weight), _bytes(x)] if name == TRANSPOSED else [_bytes(weight)]
-    if name == "aten::mean" and outputs[0].dtype != inputs[0].dtype:
-        # Reductions to another type convert the whole input first, on CPUs.
-        return [int(inputs[0].numel()) * outputs[0].dtype.itemsize]
     return []
 
 

@@ -11,6 +11,8 @@ from bench.cli import app
 from bench.max_resolution import TOLERANCE
 from tests.performance.max_resolution_search import SMALL, exhaustive
 
+pytestmark = pytest.mark.numerical
+
 CAP = "300MB"
 
 

@@ -6,6 +6,8 @@ from bench.images import read_image
 from bench.stylize import stylize_file
 from tests.plain import psnr
 
+pytestmark = pytest.mark.numerical
+
 
 @pytest.mark.parametrize(
     ("content", "style"), [("wct-in4", "wct-in2"), ("golden_gate", "brushstrokes")]

@@ -25,7 +25,7 @@ from distill.models import parse_model
 
 ROOT = Path(__file__).parents[2]
 MODEL = "adain-vgg16-64x"
-pytestmark = pytest.mark.usefixtures("no_embedded_models")
+pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("no_embedded_models")]
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,9 @@ def test_sixteen_bits(style, results, model) -> None:
     whole = levels("a.png", execution="whole")
     assert whole.dtype == np.uint16
     assert len(np.unique(whole % 257)) > 100
-    np.testing.assert_array_equal(levels("a.tif", execution="strips"), whole)
+    strips = levels("a.tif", execution="strips")
+    # Equal where bands of all heights go through one kernel; else a last bit may round otherwise.
+    assert np.abs(strips.astype(int) - whole).max() <= 1
     assert levels("a.jpg").dtype == np.uint8
     eight = levels("b.png", depth=8)
     assert eight.dtype == np.uint8

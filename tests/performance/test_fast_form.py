@@ -18,6 +18,8 @@ from distill.cascades import load_cascade
 from distill.models import parse_model
 from tests.plain import plain_stylize
 
+pytestmark = pytest.mark.numerical
+
 STUDENTS = Path(__file__).parents[2].parent / "shared/weights/collaborative-distillation-16x"
 MODEL = f"wct-vgg19-16x:{STUDENTS}" if STUDENTS.is_dir() else "wct-vgg19-16x"
 SIDE = int(os.environ.get("ULTRASTYLE_BENCH_SIDE", "1536"))
@@ -40,7 +42,9 @@ def test_plain(benchmark, images):
 
 
 @pytest.mark.benchmark(group="wct-16x")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "precision", ["fp32", pytest.param("bf16", marks=pytest.mark.native("bf16"))]
+)
 def test_fast(benchmark, images, precision):
     stylizer = load_stylizer(MODEL, precision=precision)
     content, style = images

@@ -22,6 +22,8 @@ from distill.errors import UserError
 from distill.perceptual import Lpips
 from distill.transforms import FeatureStats, adain, whiten_color
 
+pytestmark = pytest.mark.numerical
+
 MODEL = "wct-vgg19-16x"
 SIDE = 256
 CHANNELS = 512

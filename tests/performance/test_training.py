@@ -18,6 +18,8 @@ from distill.training.building import teacher_encoder
 from distill.training.pruning import prune_encoder
 from distill.training.recipes import EmbeddedEncoder, EncoderRecipe, layers_to
 
+pytestmark = pytest.mark.numerical
+
 STAGE, BATCH, CROP, RATIO = 4, 4, 128, 16
 
 
@@ -67,7 +69,9 @@ def test_plain(benchmark):
 
 
 @pytest.mark.benchmark(group="collaborative step")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "precision", ["fp32", pytest.param("bf16", marks=pytest.mark.native("bf16"))]
+)
 def test_ours(benchmark, precision):
     student, teacher, decoder = networks()
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]

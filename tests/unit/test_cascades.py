@@ -20,7 +20,7 @@ from distill.models import ModelSpec, parse_model
 from distill.networks import STAGES
 from distill.weights import load_named, read_tensors
 
-pytestmark = pytest.mark.usefixtures("no_embedded_models")
+pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("no_embedded_models")]
 
 
 def save_folder(folder: Path, model: str, seed: int = 0) -> ModelSpec:

@@ -36,6 +36,8 @@ from bench.units import Size
 from distill import weights
 from distill.weights import load_named, sha256
 
+pytestmark = pytest.mark.numerical
+
 
 def draw(seed: int, n: int, dimension: int) -> Tensor:
     """Correlated features of float64."""

@@ -24,6 +24,8 @@ from distill.models import ModelSpec, parse_model
 from distill.networks import seed_weights
 from distill.weights import load_named, read_stored, sha256
 
+pytestmark = pytest.mark.numerical
+
 STUDENT = "adain-vgg16-64x"
 PACKAGE = embedded.ASSETS
 

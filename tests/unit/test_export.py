@@ -24,6 +24,8 @@ from distill.models import ModelSpec, parse_model
 from distill.networks import CONVS_PER_BLOCK, Decoder, Encoder, encoder_convs, seed_weights
 from distill.weights import load_named, read_tensors, sha256
 
+pytestmark = pytest.mark.numerical
+
 MODEL = "adain-vgg16-64x"
 
 

@@ -22,6 +22,8 @@ from distill.pictures import read_rgb, save_rgb
 from distill.reference_losses import STYLE_LAYERS, ImageFeatures, ReferenceLosses
 from distill.weights import load_named
 
+pytestmark = pytest.mark.numerical
+
 
 def network(ratio: int = 64, stage: int = 5, seed: int = 0) -> LossNetwork:
     """A random student's encoder, frozen."""

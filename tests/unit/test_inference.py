@@ -17,6 +17,8 @@ from distill.models import FAMILIES, ModelSpec
 from distill.networks import STAGES, Decoder, Encoder, seed_weights, student_widths
 from distill.transforms import ChannelAffine
 
+pytestmark = pytest.mark.numerical
+
 LAYOUTS = [
     Layout(torch.device("cpu"), torch.float32, memory_format)
     for memory_format in (torch.channels_last, torch.contiguous_format)
@@ -152,9 +154,7 @@ def test_layouts_of_devices():
     assert Layout.of("cuda:1", torch.float16).device == torch.device("cuda", 1)
 
 
-@pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 on this CPU"
-)
+@pytest.mark.native("bf16")
 @pytest.mark.parametrize("stage", STAGES)
 def test_bfloat16_is_plain_but_for_its_digits(stage):
     encoder, decoder = networks("vgg19", 16, stage, True)

@@ -27,6 +27,8 @@ from distill.networks import (
     student_widths,
 )
 
+pytestmark = pytest.mark.numerical
+
 UHD_PIXELS = 4096 * 2160
 
 

@@ -8,6 +8,8 @@ from distill.training.alignment import align, mirror
 from distill.training.pruning import kept_filters, level_features, prune_encoder
 from distill.weights import load_named
 
+pytestmark = pytest.mark.numerical
+
 WIDE, NARROW = (8, 16, 16, 24, 24), (5, 8, 16, 3, 7)
 
 

@@ -33,6 +33,8 @@ from distill.perceptual import Lpips
 from distill.reference_losses import STYLE_LAYERS, ReferenceLosses, gram
 from distill.weights import sha256
 
+pytestmark = pytest.mark.numerical
+
 # ------------------------------------------------------------------------------------------ losses
 
 

@@ -24,6 +24,8 @@ from distill.reference_losses import STYLE_LAYERS, ReferenceLosses, gram
 from distill.training.losses import style_statistics
 from distill.transforms import FeatureStats
 
+pytestmark = pytest.mark.numerical
+
 NETWORK = "vgg16-normalised"
 
 

@@ -12,6 +12,8 @@ from distill.errors import UserError
 from distill.quantise import quantise, restored
 from distill.weights import read_stored, read_tensors
 
+pytestmark = pytest.mark.numerical
+
 
 def weights(outputs: int, inputs: int, seed: int, spread: float = 0.0) -> torch.Tensor:
     """Normal, with input channels whose sizes differ by factors up to ``10 ** spread``."""

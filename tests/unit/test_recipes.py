@@ -20,6 +20,8 @@ from distill.training.recipes import (
 )
 from distill.weights import load_named
 
+pytestmark = pytest.mark.numerical
+
 WIDE, NARROW = (12, 16, 24), (8, 12, 16)
 STAGE = 3
 

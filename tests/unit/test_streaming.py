@@ -23,6 +23,8 @@ from distill.networks import (
 )
 from distill.streaming import StreamedNetwork, band_bytes
 
+pytestmark = pytest.mark.numerical
+
 FP32 = Layout.of("cpu", torch.float32)
 CONTIGUOUS = Layout(torch.device("cpu"), torch.float32, torch.contiguous_format)
 BF16 = Layout.of("cpu", torch.bfloat16)

@@ -18,6 +18,8 @@ from bench.execution.strips import plan_in_memory
 from bench.stylizers import load_stylizer
 from bench.stylizers.cascade import Stylizer
 
+pytestmark = pytest.mark.numerical
+
 MODELS = ("wct-vgg19-16x", "wct-vgg16-64x", "adain-vgg19-4x", "adain-vgg16-16x")
 GB = 10**9
 

@@ -6,16 +6,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench.stylizers import Unsupported, load_stylizer, model_facts
-from bench.stylizers.cascade import DTYPES, set_precision
+from bench.stylizers.cascade import DTYPES, native_on_cpu, set_precision
 from distill.cascades import load_cascade
 from distill.models import parse_model
 from tests.plain import plain_stylize
 
-pytestmark = pytest.mark.usefixtures("no_embedded_models")
+pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("no_embedded_models")]
 SMALL = ("wct-vgg16-64x", "adain-vgg19-64x")
-NATIVE = {
-    name: getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported")() for name in ("bf16", "fp16")
-}
 
 
 def noise(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -124,7 +121,10 @@ def test_work_is_counted_on_the_padded_image():
     assert stylizer.macs(160, 160) == 50 * stylizer.macs(16, 32)
 
 
-@pytest.mark.parametrize("precision", [*(name for name in NATIVE if NATIVE[name]), "fp32"])
+@pytest.mark.parametrize(
+    "precision",
+    ["fp32", *(pytest.param(name, marks=pytest.mark.native(name)) for name in ("bf16", "fp16"))],
+)
 def test_storage_depends_on_the_precision(precision):
     stylizer = load_stylizer("adain-vgg19-16x", precision=precision)
     assert stylizer.layout.dtype == DTYPES[precision]
@@ -142,7 +142,7 @@ def test_tf32_needs_a_gpu():
 def test_half_precision_on_the_cpu(precision, monkeypatch):
     """Close to fp32 where the CPU has it, unsupported elsewhere."""
     content, style = picture(40, 56), noise(32, 48)
-    if NATIVE[precision]:
+    if native_on_cpu(precision):
         pictures = []
         for chosen in ("fp32", precision):
             stylizer = load_stylizer("adain-vgg16-16x", precision=chosen)

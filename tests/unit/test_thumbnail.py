@@ -16,7 +16,7 @@ from bench.stylizers import load_stylizer
 from distill.stages import StyleCode
 from tests.unit.test_strips import jumps, noise, picture
 
-pytestmark = pytest.mark.usefixtures("no_embedded_models")
+pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("no_embedded_models")]
 SMALL = ("wct-vgg19-64x", "adain-vgg16-16x")
 
 load = cache(load_stylizer)

@@ -20,6 +20,8 @@ from distill.training.losses import mse
 from distill.training.recipes import LossWeights, Recipe, Terms
 from distill.training.settings import Settings
 
+pytestmark = pytest.mark.numerical
+
 SETTINGS = Settings(steps=40, batch=2, learning_rate=1e-2, schedule="cosine", warmup=0.1)
 
 

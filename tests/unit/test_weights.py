@@ -22,6 +22,8 @@ from distill.networks import TEACHER_WIDTHS, encoder_convs
 from distill.registry import REGISTRY
 from distill.weights import download, load_named, read_tensors, sha256
 
+pytestmark = pytest.mark.numerical
+
 EMBEDDED = Path(weights.__file__).parent / "assets/vgg16-normalised.safetensors"
 
 
