@@ -135,9 +135,13 @@ def like_peaks(records: Iterable[Record]) -> Values | None:
     return None if of is None else Values(of, tuple(peaks))
 
 
-def is_disturbed(record: Record) -> bool:
-    """Whether something disturbed the timing, as far as it was watched."""
-    return bool(disturbances(record.conditions))
+def is_disturbed(record: Record, of: Pass | None = None) -> bool:
+    """Whether something disturbed a record's passes of that kind, as far as they were watched.
+
+    Watched are the passes that count as its latency: of the first pass of a record with warm ones
+    nothing is known. Without ``of``, those that count.
+    """
+    return of in (None, latency_pass(record)) and bool(disturbances(record.conditions))
 
 
 def warm_if_any(records: Sequence[Some]) -> list[Some]:

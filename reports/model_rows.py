@@ -66,7 +66,9 @@ def model_row(one: Series, results: Results, common: CommonSize | None) -> dict[
         "compared_height": both[0].height if both else None,
         "speed_up": times.ratio if times else None,
         "speed_up_of": times.of if times else None,
-        "speed_up_disturbed": any(map(is_disturbed, both)) if both and times else None,
+        "speed_up_disturbed": (
+            any(is_disturbed(record, times.of) for record in both) if both and times else None
+        ),
         "memory_reduction": peaks.ratio if peaks else None,
         "parameter_reduction": (
             ratio(_any(reference.cells, "parameters"), parameters) if reference else None

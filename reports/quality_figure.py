@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.passes import (
+    Pass,
     is_disturbed,
     most_common_pass,
     most_common_peaks,
@@ -52,8 +53,8 @@ class Cost(NamedTuple):
 
     label: str
     value: Callable[[Record], float | None]
-    timed: bool
-    """Whether a disturbance tells in it."""
+    of: Pass | None
+    """The kind of pass that it is a time of; None where it is no time."""
 
 
 def quality_figure(results: Results) -> Figure | None:
@@ -82,7 +83,7 @@ def quality_figure(results: Results) -> Figure | None:
             axes.set_xlabel(cost.label)
             axes.set_ylabel(_label(name))
     front: list[tuple[Artist, str]] = [(Line2D([], [], **_FRONT), "Pareto front")]
-    if any(point.cost and is_disturbed(point.cost) for point in points):
+    if any(_disturbed(point, cost) for point in points for cost in costs):
         front.append((Line2D([], [], **RING), RINGED))
     models, variants = _legend(points, look)
     legend_below(figure, [models, [*variants, *front]], note)
@@ -113,10 +114,10 @@ def _costs(points: Sequence[Point]) -> list[Cost]:
 
     if any(seconds(record) for record in records):
         word = "Latency" if of == "warm" else "First pass"
-        found.append(Cost(f"{word}{at} (s)", seconds, True))
+        found.append(Cost(f"{word}{at} (s)", seconds, of))
     if counter and any(gigabytes(record) for record in records):
         label = f"Peak memory{at} (GB),\n{COUNTER_WORDS[counter]}"
-        found.append(Cost(label, gigabytes, False))
+        found.append(Cost(label, gigabytes, None))
     return found
 
 
@@ -151,8 +152,12 @@ def _draw_against(
     axes.step(*zip(*ends, strict=True), where="post", **_FRONT)
     for x, y, point in placed:
         axes.plot([x], [y], **_dot(point, look))
-        if cost.timed and point.cost and is_disturbed(point.cost):
+        if _disturbed(point, cost):
             axes.plot([x], [y], zorder=2.5, **RING)
+
+
+def _disturbed(point: Point, cost: Cost) -> bool:
+    return cost.of is not None and point.cost is not None and is_disturbed(point.cost, cost.of)
 
 
 def _cost_of(point: Point, cost: Cost) -> float | None:

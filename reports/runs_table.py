@@ -57,6 +57,7 @@ def runs_table(results: Results) -> Table:
     for number_of, run in enumerate(others, start=2):
         columns.append(_speed_up(number_of, run))
         columns.append(Column(f"speed_up_of_{number_of}", kind="text"))
+        columns.append(Column(f"speed_up_disturbed_{number_of}", kind="truth"))
     for number_of, run in enumerate(results.runs, start=1):
         columns.append(
             Column(f"peak_memory_mb_{number_of}", f"Peak memory, {run} (MB)", kind="number")
@@ -168,6 +169,9 @@ def _row(found: dict[str, RunRecord], results: Results) -> dict[str, Any]:
         if times := like_times((cell, reference)):
             row[f"speed_up_{number_of}"] = times.ratio
             row[f"speed_up_of_{number_of}"] = times.of
+            row[f"speed_up_disturbed_{number_of}"] = any(
+                is_disturbed(one, times.of) for one in (cell, reference)
+            )
         if peaks := like_peaks((cell, reference)):
             row[f"memory_reduction_{number_of}"] = peaks.ratio
     return row
@@ -210,8 +214,7 @@ def _speed_up(number_of: int, run: str) -> Column:
         if row.get(key) is None:
             return []
         found = [Mark.COLD] if row[f"speed_up_of_{number_of}"] == "first" else []
-        disturbed = row["disturbed_1"] or row[f"disturbed_{number_of}"]
-        return found + ([Mark.DISTURBED] if disturbed else [])
+        return found + ([Mark.DISTURBED] if row[f"speed_up_disturbed_{number_of}"] else [])
 
     return Column(
         key, f"Speed-up, {run}", lambda row: f"{number(row[key])}x", kind="number", mark=marks

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.passes import is_disturbed, latency_pass, like_bounds, like_peaks, like_times
+from bench.passes import Pass, is_disturbed, latency_pass, like_bounds, like_peaks, like_times
 from bench.record import Record
 from distill.evaluation.ratios import INTERVAL_WORDS, PairedRatio
 from reports.lettering import wrapped
@@ -220,7 +220,8 @@ def _cold(pair: Pair) -> bool:
 
 
 def _disturbed(pair: Pair) -> bool:
-    return is_disturbed(pair.record) or is_disturbed(pair.reference)
+    of: Pass = "first" if _cold(pair) else "warm"
+    return any(is_disturbed(record, of) for record in (pair.record, pair.reference))
 
 
 def _pass_keys(pairs: Sequence[Pair]) -> list[tuple[Key, str]]:

@@ -198,9 +198,8 @@ def _reductions(results: Results, common: CommonSize | None) -> list[str]:
                 else f"{number(1 / speed)} times as long a pass"
             )
             careful = ["first passes, cold"] if times.of == "first" else []
-            careful += (
-                ["measured under disturbance"] if any(map(is_disturbed, (here, there))) else []
-            )
+            if any(is_disturbed(cell, times.of) for cell in (here, there)):
+                careful.append("measured under disturbance")
             found.append(f"{words}{f' ({listing(careful)})' if careful else ''}")
         if peaks:
             found.append(f"{percent_of(peaks.ratio)} of its peak memory")

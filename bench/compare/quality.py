@@ -14,11 +14,12 @@ from scipy.special import stdtrit
 
 from bench.compare.decide import CONFIDENCE
 from bench.compare.result import Code, Finding, Verdict
-from bench.compare.shares import brief
+from bench.compare.shares import brief, percent
 from bench.compare.side import Quality
 from bench.errors import UserError
 from bench.quality.catalogue import find_metric, metric_names
 from bench.quality.metric import Metric
+from distill.evaluation.ratios import paired_ratio
 
 LEAST_CHANGE = 1e-6
 """A value that moves by less has not changed: rounding, not the picture."""
@@ -109,6 +110,8 @@ def _judged(metric: Metric, base: Quality, new: Quality, limit: float) -> Findin
         else:
             verdict, code = "unchanged", "within_limit"
         notes.append(f"the limit is {brief(limit)}")
+        if pairwise := _pairwise(metric, base, new):
+            notes.append(pairwise)
     sign = 1 if metric.better == "lower" else -1
     bounds = sorted(sign * end for end in (low, high) if end is not None)
     return Finding(
@@ -162,6 +165,31 @@ def _pair_losses(metric: Metric, base: Quality, new: Quality) -> list[float]:
     scale = max(abs(base.values[metric.name]), LEAST_CHANGE)
     sign = -1 if metric.better == "higher" else 1
     return [sign * (after - before) / scale for before, after in values]
+
+
+def _pairwise(metric: Metric, base: Quality, new: Quality) -> str | None:
+    """The change in the geometric mean of the pairs, which no few large values rule; in words.
+
+    None for decibels, which are logarithms, and where there is no interval.
+    """
+    if metric.unit == "dB":
+        return None
+    both = [
+        (pair, before, after)
+        for pair, other in zip(base.pairs, new.pairs, strict=False)
+        if isinstance(before := pair.get(metric.name), int | float)
+        and isinstance(after := other.get(metric.name), int | float)
+    ]
+    found = paired_ratio(
+        [after for _, _, after in both],
+        [before for _, before, _ in both],
+        [_name(pair, "content") for pair, _, _ in both],
+        [_name(pair, "style") for pair, _, _ in both],
+    )
+    if not math.isfinite(found.low):
+        return None
+    value, low, high = (percent(end - 1) for end in (found.value, found.low, found.high))
+    return f"{value} [{low}, {high}] in the geometric mean of the pairs"
 
 
 def _interval(losses: Sequence[float], loss: float) -> tuple[float | None, float | None]:

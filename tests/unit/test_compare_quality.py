@@ -80,6 +80,17 @@ def test_pairs_tell_how_even_a_loss_is():
     assert even.verdict == uneven.verdict == "regression"
 
 
+def test_what_the_pairs_say_stands_beside_a_change_that_one_large_value_rules():
+    finding = judge("style_loss", [0.01, 0.01, 0.01, 1.0], [0.011, 0.012, 0.011, 0.9])
+    assert finding.change == pytest.approx(-0.093, abs=1e-3)
+    words = finding.reason.split("; ")[-1]
+    assert words.startswith("6.9 % [")
+    assert words.endswith("] in the geometric mean of the pairs")
+    # Decibels are logarithms as they are, and two pairs have no interval.
+    assert "geometric" not in judge("psnr_teacher", [30.0, 31.0, 32.0], [29.0, 30.0, 32.0]).reason
+    assert "geometric" not in judge("style_loss", [0.01, 0.02], [0.012, 0.02]).reason
+
+
 def test_an_improvement_of_some_pictures_alone_is_none():
     finding = judge("style_loss", [0.01, 0.02, 0.03], [0.012, 0.022, 0.020])
     assert finding.change is not None and finding.change < -0.02

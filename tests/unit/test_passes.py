@@ -10,6 +10,7 @@ from reports_data import frame, record
 
 from bench.passes import (
     is_cold,
+    is_disturbed,
     latency_pass,
     like_bounds,
     like_peaks,
@@ -111,6 +112,16 @@ def test_peaks_of_a_cpu_are_of_the_first_pass_and_those_of_a_card_of_the_latency
     assert like_peaks((cpu[0], card[0])) is None
 
 
+def test_what_was_watched_are_the_passes_that_count_as_the_latency():
+    timed, once = (cell(**made, conditions=["shared"]) for made in (warm(1.0), cold(1.0)))
+    assert is_disturbed(timed)
+    assert is_disturbed(timed, "warm")
+    assert not is_disturbed(timed, "first")
+    assert is_disturbed(once, "first")
+    assert not is_disturbed(cell(**warm(1.0), conditions=["power_capped"]))
+    assert not is_disturbed(cell(**warm(1.0)))
+
+
 MODELS = ("adain-vgg16-1x", "adain-vgg16-4x", "adain-vgg16-16x", "wct-vgg16-1x", "wct-vgg16-16x")
 WARM_MS = dict(zip(MODELS, (640.0, 320.0, 160.0, 1280.0, 200.0), strict=True))
 
@@ -169,7 +180,7 @@ def test_no_derived_number_mixes_kinds_of_passes(results: Results):
             assert float(one.detail.split(" times")[0]) <= 1.01 * max(WARM_MS.values()) / 160
     points = trained_points(results)
     for cost in _costs(points):
-        if cost.timed:
+        if cost.of:
             values = {p.quality.label: cost.value(p.cost) for p in points if p.cost}
             kinds = {
                 round(value * 1e3 / WARM_MS[p.quality.model] / (2 if p.quality.run == "b" else 1))

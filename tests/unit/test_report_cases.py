@@ -89,6 +89,29 @@ def test_a_cell_that_the_run_stopped_is_not_over_time(tmp_path: Path):
     assert "over time" not in words(figure)
 
 
+def test_the_page_tells_them_apart_too_and_marks_cold_and_disturbed_times(tmp_path: Path):
+    size = SIZES["1MP"]
+    cold = {"latency_ms": 7421.0, "first_call_ms": 7421.0, "repeats": 1, "conditions": ["shared"]}
+    warm = {"latency_ms": 451.0, "first_call_ms": 1016.0, "repeats": 30, "converged": True}
+    late = {"status": "timeout", "reason_code": "run_time_limit", "reason": "stopped"}
+    records = [
+        performance(
+            "adain-vgg16-1x", size, **cold, reason_code="measured_once", conditions=["shared"]
+        ),
+        performance("adain-vgg16-16x", size, **warm),
+        record("adain-vgg16-16x", SIZES["4MP"], **late),
+    ]
+    named = [{**made, "id": f"{place:012x}"} for place, made in enumerate(records)]
+    folder = run_folder(tmp_path / "run", named)
+    assert run_app(app, "bench", ["report", str(folder), "--formats", "html"]) == 0
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert '<span class="status s-run_limit">1 not measured (run&#39;s time limit)</span>' in page
+    assert "s-timeout" not in page.partition("<main")[2].partition("<script")[0]
+    assert "7.30x</a><sup>‖◊</sup>" in page
+    assert "Fastest first pass at 0.995 MP" in page
+    assert "7.30 times as fast as adain-vgg16-1x" in page
+
+
 def test_runs_laid_over_each_other_share_the_panels_of_their_settings():
     """Six models in two executions on two machines: too many for one panel."""
     records = [
