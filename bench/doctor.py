@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from bench.errors import UserError
+from bench.measure.code_version import code_version, git_problem
 from bench.measure.devices import gpus
 from bench.measure.readable import readable_counters
 from bench.stylizers.cascade import native_on_cpu
@@ -34,6 +35,8 @@ def examine() -> Iterator[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Check(sys.version_info >= (3, 11), f"Python {version} (3.11 or later)", essential=True)
     limit_threads()
+    problem = git_problem()
+    yield Check(problem is None, "; ".join(filter(None, [f"code {code_version()}", problem])))
     yield Check(True, f"PyTorch {torch.__version__}, {torch.get_num_threads()} CPU threads")
     yield _embedded()
     yield from _devices()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.cells import Frozen
 from bench.errors import EnvironmentUnfitError, UserError
+from bench.measure.code_version import refusal
 from bench.run.interrupts import undisturbed
 from distill.suggest import did_you_mean, one_line
 
@@ -86,6 +87,14 @@ def checked_out(repository: Path, versions: Sequence[Version]) -> Iterator[list[
     Raises ``UserError`` if git cannot check one out.
     """
     folder = Path(tempfile.mkdtemp(prefix="bench-ab-")).resolve()
+    if os.pathsep in str(folder):
+        folder.rmdir()
+        raise EnvironmentUnfitError(
+            one_line(
+                f"{folder.parent}: Python finds no packages below a path with {os.pathsep!r}; name "
+                "another folder for temporary files with TMPDIR"
+            )
+        )
     # Names of one length: the size of the environment, which holds them, can cost time.
     trees = [folder / name for name in "ab"[: len(versions)]]
     try:
@@ -160,5 +169,4 @@ def _run(
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1].removeprefix("fatal: ").removeprefix("error: ") if lines else "git failed"
+    return refusal(done.stderr).removeprefix("fatal: ").removeprefix("error: ")

@@ -75,7 +75,8 @@ def notes(base: Side, new: Side, matched: Matched, cells: Iterable[CellResult]) 
     other = {
         f"{before.identity['model']} ({before.weights_digest} against {after.weights_digest})"
         for before, after in matched.pairs
-        if before.weights_digest != after.weights_digest
+        if None not in (before.weights_digest, after.weights_digest)
+        and before.weights_digest != after.weights_digest
     }
     if other:
         yield f"other weights: {', '.join(sorted(other))}"

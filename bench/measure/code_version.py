@@ -7,20 +7,30 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from distill.sources import source_digest
+
 _ROOT = Path(__file__).resolve().parents[2]
 _DISTRIBUTION = "ultrastyle-bench"
 _SOURCES = ("bench", "distill", "reports")
+_DIGEST = "+src."
 
 
 def code_version() -> str:
-    """Version of the measuring code: ``VERSION``, or ``VERSION+COMMIT[+dirty]`` in a checkout.
+    """Version of the measuring code: ``VERSION[+COMMIT[+dirty]]+src.DIGEST``.
 
-    ``dirty``: a tracked file of the source folders differs from the commit.
+    The commit is there in a checkout; ``dirty``: a tracked file of the source folders differs from
+    it. The digest is that of the sources (:mod:`distill.sources`), so that two states of the code
+    are two versions also without git, and with changes that are not committed. Versions that were
+    recorded before there was one differ from all that have it.
     """
     commit = _commit()
-    if commit is None:
-        return _package_version()
-    return f"{_package_version()}+{commit}{'+dirty' if _dirty() else ''}"
+    known = "" if commit is None else f"+{commit}{'+dirty' if _dirty() else ''}"
+    return f"{_package_version()}{known}{_DIGEST}{source_digest()}"
+
+
+def digest_in(version: str) -> str | None:
+    """The digest of the sources in a version of the code; None in one from before there was one."""
+    return version.rpartition(_DIGEST)[2] if _DIGEST in version else None
 
 
 def _package_version() -> str:
@@ -47,20 +57,48 @@ def _dirty() -> bool:
 
 def _git(*arguments: str) -> str | None:
     """Output of git in the project's root; None where git is missing or refuses."""
+    done = _run_git(*arguments)
+    return done.stdout.strip() if done is not None and done.returncode == 0 else None
+
+
+def _run_git(*arguments: str) -> "subprocess.CompletedProcess[str] | None":
     # Inside a git hook these variables point at another index or work tree.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    environment["LC_ALL"] = "C"
+    # What runs is this checkout's code, whoever owns it: asking git of it adds no risk, as long as
+    # it starts nothing that the checkout names.
+    trusted = ("-c", f"safe.directory={_ROOT}", "-c", "core.fsmonitor=false")
     try:
-        done = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(_ROOT), *arguments],
+        return subprocess.run(
+            ["git", "--no-optional-locks", *trusted, "-C", str(_ROOT), *arguments],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=20,
-            check=True,
+            check=False,
             env=environment,
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+
+
+def git_problem() -> str | None:
+    """Why git does not say which commit of a checkout this is: its ``fatal:`` line; or None."""
+    if not (_ROOT / ".git").exists():
+        return None
+    done = _run_git("rev-parse", "HEAD")
+    if done is None:
+        return "git: cannot be started"
+    return None if done.returncode == 0 else f"git: {refusal(done.stderr)}"
+
+
+def refusal(text: str) -> str:
+    """The line that says why git refused, and the advice it gives, of what it printed."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
+    advice = [line for line in lines if line.startswith("git config --global")]
+    said = (fatal or lines or ["failed without a word"])[-1 if not fatal else 0]
+    return "; ".join([said, *(f"'{line}' allows it" for line in advice[:1])])
 
 
 def code_facts() -> dict[str, Any]:
@@ -69,6 +107,8 @@ def code_facts() -> dict[str, Any]:
     return {
         "package_version": _package_version(),
         "code_version": code_version(),
+        "source_digest": source_digest(),
         "git_commit": commit,
         "git_dirty": None if commit is None else _dirty(),
+        "git_problem": git_problem(),
     }

@@ -12,7 +12,7 @@ from bench.compare.pytest_benchmark import OWN, SCHEMA_VERSION, Measured
 from bench.compare.side import Process
 from bench.run.records import write_file
 
-_OWN_CODE = {"code_version", "git_commit", "git_dirty"}
+_OWN_CODE = {"code_version", "git_commit", "git_dirty", "git_problem", "source_digest"}
 """Facts on this package: in a user's file the commit of interest is the user's."""
 
 

@@ -2,13 +2,13 @@
 
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.cells import Cell
 from bench.errors import EnvironmentUnfitError
 from bench.run.executor import worker_environment
+from bench.run.launch import module_command
 from distill import host
 
 
@@ -39,7 +39,7 @@ def measure_aside(
     host.unbind()
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", module, *arguments],
+            [*module_command(module), *arguments],
             env=worker_environment(like),
             capture_output=True,
             text=True,

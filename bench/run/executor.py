@@ -12,7 +12,6 @@ import select
 import signal
 import subprocess
 import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -20,17 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import bench
 from bench.cells import Cell
+from bench.errors import EnvironmentUnfitError
 from bench.measure.oom_killer import OomWatch
 from bench.record import Record
 from bench.run.draft import timestamp, unmeasured
+from bench.run.launch import INSTALLED, OTHER_CODE, ROOT, module_command
 from bench.run.records import read_record
 from bench.run.store import RunFolder
 from distill import host
 
-# -P: a folder named "bench" where the command happens to be given must not stand in for this one.
-WORKER = (sys.executable, "-P", "-m", "bench.run.worker")
+WORKER = module_command("bench.run.worker")
 _TAIL_BYTES = 8192
 _REASON_LENGTH = 600
 
@@ -85,6 +84,8 @@ def run_cell(
     if _identity(path) != before:
         with contextlib.suppress(ValueError):
             return read_record(path)
+    if ending.returncode == OTHER_CODE:
+        raise EnvironmentUnfitError(_last_line(ending.output))
     fields = classify(ending, cell, deadline_s=deadline_s, deadline_code=deadline_code)
     record = unmeasured(
         cell,
@@ -156,11 +157,11 @@ def worker_environment(cell: Cell) -> dict[str, str]:
     if cell.threads is not None:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environment[name] = str(cell.threads)
-    # A worker must run the parent's code, also from a checkout that is not installed.
-    root = str(Path(bench.__file__).parents[1])
-    if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+    # Whatever a worker starts must run the parent's code, too (itself it gets it as an argument).
+    if not INSTALLED and os.pathsep not in str(ROOT):
         inherited = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = os.pathsep.join([root, *([inherited] if inherited else [])])
+        paths = [str(ROOT), *([inherited] if inherited else [])]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
     return environment
 
 

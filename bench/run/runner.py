@@ -103,6 +103,7 @@ def run_scenario(
                 device=ready.device,
                 retry_failed=retry_failed,
                 quiet=quiet,
+                notes=[text] if (text := ready.environment.get("git_problem")) else [],
                 worker=worker,
             )
     return folder
@@ -119,6 +120,7 @@ def _run(
     device: str,
     retry_failed: bool,
     quiet: bool,
+    notes: Sequence[str],
     worker: Sequence[str],
 ) -> None:
     began = time.monotonic()
@@ -141,8 +143,8 @@ def _run(
 
     try:
         with progress:
-            for problem in problems:
-                progress.note(problem)
+            for text in (*notes, *problems):
+                progress.note(text)
             again = {(task.cell.id, task.repeat) for task in todo}
             _measure_all(
                 folder,

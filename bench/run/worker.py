@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.cells import Cell
+from bench.measure.code_version import digest_in
 from bench.measure.heap import map_large_blocks
 from bench.measure.oom_killer import offer_to_oom_killer
 from bench.record import Record
 from bench.run.draft import draft_fields, random_weights_reason, timestamp
+from bench.run.launch import OTHER_CODE
 from bench.run.records import write_record
 from bench.run.stage import Stage
 from distill.host import limit_threads
+from distill.sources import ROOT, source_digest
 
 _PR_SET_PDEATHSIG = 1
 _TRACEBACK_LINES = 6
@@ -35,11 +38,29 @@ def main(arguments: Sequence[str]) -> int:
     offer_to_oom_killer()
     die_with_parent(int(parent))
     cell = Cell.model_validate(json.loads(Path(cell_file).read_bytes()))
+    if other := other_code(cell, Path(run_dir)):
+        print(other, file=sys.stderr)
+        return OTHER_CODE
     if cell.kind == "performance":
         # Before PyTorch is loaded: what is freed from here on leaves no holes.
         map_large_blocks()
     write_record(Path(run_dir), measure_cell(cell, Path(run_dir), repeat=int(repeat)))
     return 0
+
+
+def other_code(cell: Cell, run_dir: Path) -> str | None:
+    """Why what runs here may not measure under the cell's version of the code; None if it is that.
+
+    Sources may be edited while a run goes on, and a path may lead to another copy of them.
+    """
+    asked, here = digest_in(cell.code_version), source_digest()
+    if asked in (None, here):
+        return None
+    return (
+        f"{run_dir}: was begun with the sources {asked}, and {ROOT} has {here}: another copy, or "
+        "edited meanwhile. What was measured is kept; put the sources back and go on with "
+        "--resume, or start a new run"
+    )
 
 
 def die_with_parent(parent: int) -> None:

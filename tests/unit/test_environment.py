@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from bench.measure.devices import gpus, resolve_device
 from bench.measure.environment import collect_environment
 from bench.measure.environment_differences import environment_differences
 from distill import host
+from distill.sources import digest_of
 from tests.unit.nvml_data import ERRORS
 
 
@@ -333,20 +335,29 @@ def checkout(tmp_path, monkeypatch):
     git(tmp_path, "commit", "-qm", "First", "--no-gpg-sign")
     monkeypatch.setattr(code, "_ROOT", tmp_path)
     monkeypatch.setattr(code, "_package_version", lambda: "1.2.3")
+    monkeypatch.setattr(code, "source_digest", lambda: digest_of(tmp_path))
     return tmp_path
 
 
+def known(folder):
+    """What a version says besides the digest of the sources."""
+    version, digest = code_version().split("+src.")
+    assert digest == digest_of(folder)
+    assert code.digest_in(code_version()) == digest
+    return version
+
+
 def test_the_code_version_names_the_commit(checkout):
-    assert code_version() == f"1.2.3+{git(checkout, 'rev-parse', '--short=10', 'HEAD')}"
+    assert known(checkout) == f"1.2.3+{git(checkout, 'rev-parse', '--short=10', 'HEAD')}"
 
 
 def test_modified_source_is_dirty_and_nothing_else_is(checkout):
     (checkout / "docs" / "a.py").write_text("2\n")
     (checkout / "bench" / "untracked.py").write_text("2\n")
-    assert not code_version().endswith("+dirty")
+    assert not known(checkout).endswith("+dirty")
     assert collect_environment("cpu")["git_dirty"] is False
     (checkout / "bench" / "a.py").write_text("2\n")
-    assert code_version().endswith("+dirty")
+    assert known(checkout).endswith("+dirty")
     assert collect_environment("cpu")["git_dirty"] is True
 
 
@@ -354,13 +365,68 @@ def test_a_checkout_around_the_installed_package_is_not_ours(checkout, monkeypat
     inner = checkout / "venv" / "site-packages"
     inner.mkdir(parents=True)
     monkeypatch.setattr(code, "_ROOT", inner)
-    assert code_version() == "1.2.3"
+    assert known(checkout) == "1.2.3"
     assert "git_commit" not in collect_environment("cpu")
 
 
 def test_without_git_the_version_stands_alone(checkout, monkeypatch):
     monkeypatch.setenv("PATH", str(checkout))
-    assert code_version() == "1.2.3"
+    assert known(checkout) == "1.2.3"
+    assert code.git_problem() == "git: cannot be started"
+
+
+def test_two_states_without_a_commit_are_two_versions(checkout, monkeypatch):
+    """As where git is not installed, and of changes that are not committed."""
+    versions = set()
+    for path in ("", str(checkout)):
+        monkeypatch.setenv("PATH", path or os.environ["PATH"])
+        for text in ("2", "3"):
+            (checkout / "bench" / "a.py").write_text(text)
+            versions.add(code_version())
+    assert len(versions) == 4
+    assert code.digest_in("0.1.0+abcdefabcd+dirty") is None
+
+
+REFUSAL = """fatal: detected dubious ownership in repository at '/x'
+To add an exception for this directory, call:
+
+\tgit config --global --add safe.directory /x
+"""
+
+
+def other_owner(monkeypatch):
+    """Have git take every repository for that of another user, as its own tests do."""
+    run = subprocess.run
+
+    def start(command, **options):
+        options["env"] = options["env"] | {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
+        return run(command, **options)
+
+    monkeypatch.setattr(code.subprocess, "run", start)
+
+
+def test_a_checkout_of_another_owner_keeps_its_commit(checkout, monkeypatch):
+    commit = git(checkout, "rev-parse", "--short=10", "HEAD")
+    other_owner(monkeypatch)
+    refused = subprocess.run(
+        ["git", "-C", str(checkout), "status"], env=dict(os.environ), capture_output=True, text=True
+    )
+    assert "dubious ownership" in refused.stderr
+    assert known(checkout) == f"1.2.3+{commit}"
+    assert code.git_problem() is None
+
+
+def test_what_git_says_where_it_refuses_is_told(checkout, monkeypatch):
+    fake = checkout / "bin" / "git"
+    fake.parent.mkdir()
+    fake.write_text(f"#!/bin/sh\ncat >&2 <<'EOF'\n{REFUSAL}EOF\nexit 128\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+    assert known(checkout) == "1.2.3"
+    said = "git: fatal: detected dubious ownership in repository at '/x'; "
+    said += "'git config --global --add safe.directory /x' allows it"
+    assert code.git_problem() == said
+    assert collect_environment("cpu")["git_problem"] == said
 
 
 def test_a_git_hooks_variables_do_not_mislead(checkout, monkeypatch):
@@ -372,9 +438,9 @@ def test_a_git_hooks_variables_do_not_mislead(checkout, monkeypatch):
 def test_a_package_that_is_not_installed_takes_its_version_from_the_project(tmp_path, monkeypatch):
     monkeypatch.setattr(code, "_DISTRIBUTION", "no-such-distribution-anywhere")
     monkeypatch.setattr(code, "_ROOT", tmp_path)
-    assert code_version() == "unknown"
+    assert code_version().split("+")[0] == "unknown"
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "4.5"\n')
-    assert code_version() == "4.5"
+    assert code_version().split("+")[0] == "4.5"
 
 
 # ---------------------------------------------------------------------------------- comparison

@@ -1,5 +1,6 @@
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +13,16 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
+import bench
 from bench.cells import Cell, MeasureSettings
+from bench.errors import EnvironmentUnfitError
 from bench.measure import oom_killer
 from bench.measure.oom_killer import OomWatch
 from bench.run import executor
 from bench.run.draft import unmeasured
 from bench.run.executor import Ending, classify, run_cell, worker_environment
 from bench.run.store import RunFolder
+from distill.sources import source_digest
 
 WRITE_OK = """
     import json, sys
@@ -323,7 +327,47 @@ def test_a_folder_of_the_same_name_where_one_stands_is_not_run(folder, tmp_path,
     printed = subprocess.run(
         command, env=worker_environment(make_cell()), capture_output=True, text=True, check=True
     )
-    assert Path(printed.stdout.strip()) == Path(executor.bench.__file__)
+    assert Path(printed.stdout.strip()) == Path(bench.__file__)
+
+
+def copy_of_the_code(folder: Path) -> Path:
+    """Packages that import, and a worker that says which it is."""
+    root = Path(bench.__file__).parents[1]
+    ignored = shutil.ignore_patterns("__pycache__", "assets")
+    for package in ("bench", "distill"):
+        shutil.copytree(root / package, folder / package, ignore=ignored)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["with:colon", "with blank", "plain"])
+def test_a_worker_runs_the_code_of_its_parent_wherever_that_lies(tmp_path, name):
+    place = copy_of_the_code(tmp_path / name)
+    (place / "bench/run/probe.py").write_text(
+        "import sys, bench, distill; print(bench.__file__, distill.__file__, *sys.argv[1:])"
+    )
+    ask = "import subprocess, sys; sys.path.insert(0, sys.argv[1])\n"
+    ask += "from bench.run.launch import module_command\n"
+    ask += "subprocess.run([*module_command('bench.run.probe'), 'a b'], check=True)"
+    printed = subprocess.run(
+        [sys.executable, "-P", "-c", ask, str(place)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert printed == f"{place}/bench/__init__.py {place}/distill/__init__.py a b\n"
+
+
+@pytest.mark.parametrize("digest", [source_digest(), "0123456789"])
+def test_a_worker_of_other_code_ends_the_run_with_what_it_was(folder, digest):
+    cell = make_cell(code_version=f"1+src.{digest}", model="adain-vgg16-16x:/no/such")
+    command = (sys.executable, "-m", "bench.run.worker")
+    if digest == source_digest():
+        assert run_cell(cell, folder, deadline_s=60.0, worker=command).status == "crashed"
+        return
+    with pytest.raises(EnvironmentUnfitError, match=f"begun with the sources {digest}, and /"):
+        run_cell(cell, folder, deadline_s=60.0, worker=command)
+    assert folder.records() == []
 
 
 def test_images_whose_names_are_not_unicode_reach_the_worker(folder):
