@@ -120,6 +120,9 @@ def stylize_file(
                 depth=depth,
                 metadata=_metadata(content, out, source) if keep_metadata else None,
             )
+            pixels = read_pixels(style)
+            target = wanted_style or wanted
+            style_source = ArraySource(resize(pixels, target) if target else pixels)
             stylizer = load_stylizer(
                 model,
                 device=device,
@@ -137,9 +140,6 @@ def stylize_file(
             )
             if not quiet:
                 print(f"{out}: {source.width}x{source.height}, {choice.said}")
-            pixels = read_pixels(style)
-            target = wanted_style or wanted
-            style_source = ArraySource(resize(pixels, target) if target else pixels)
             with progress_bar("stylising", quiet=quiet, counted=False) as report, sink:
                 if choice.plan is None:
                     _in_memory(stylizer, source, style_source, sink, alpha)

@@ -120,10 +120,7 @@ def decode(data: Data, *, at_least: int | None = None) -> Samples:
                 "kind)"
             )
         if kind.decoder is None:
-            raise UserError(
-                f"{data.name}: cannot be read: it is {kind.name}, not an image that is read; "
-                f"{kind.advice}"
-            )
+            raise UserError(f"{data.name}: cannot be read: it is {kind.name}; {kind.advice}")
         return _DECODERS[kind.decoder](data, kind, at_least)
     except OSError as error:
         raise UserError(f"{data.name}: cannot be read: {error.strerror or error}") from error

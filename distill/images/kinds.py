@@ -28,7 +28,7 @@ class Kind(NamedTuple):
 
 _CONVERT = "convert it to PNG, TIFF or JPEG first"
 _DEVELOP = "develop it to TIFF or JPEG first"
-_DRAWING = "it has no pixels: export it as PNG at the size that you want"
+_DRAWING = "export it as PNG at the size that you want"
 _FETCH_AGAIN = "download the image itself again"
 _UNPACK = "unpack it first"
 
