@@ -117,6 +117,8 @@ def _exit_code(run: Callable[[], object], name: str) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
+            return error.code  # 128 and the number of the signal that ended it
         if _is_of_the_parser(error):
             return _wrong_use(error, name)
         if (refused := _environments_fault(error)) is not None:
