@@ -159,11 +159,14 @@ def most_common_pass(records: Iterable[Record]) -> Pass:
     return max(PASSES, key=lambda of: sum(pass_ms(record, of) is not None for record in records))
 
 
-def most_common_peaks(records: Iterable[Record]) -> tuple[str | None, Pass | None]:
-    """The counter and the kind of pass that most of the peaks are of."""
-    kinds = Counter(
-        (peak_counter(record), peak_pass(record))
-        for record in records
-        if peak_memory_mb(record) is not None
-    )
-    return kinds.most_common(1)[0][0] if kinds else (None, None)
+def with_like_peaks(records: Iterable[Some]) -> list[Some]:
+    """Those whose peaks compare with each other: of the counter and the pass that most are of."""
+    records = [record for record in records if peak_memory_mb(record) is not None]
+    kinds = Counter((peak_counter(record), peak_pass(record)) for record in records)
+    usual = kinds.most_common(1)[0][0] if kinds else None
+    return [record for record in records if (peak_counter(record), peak_pass(record)) == usual]
+
+
+def has_cold_peak(record: Record) -> bool:
+    """Whether a peak is of a first pass where those of others are of a later one: on CUDA."""
+    return peak_counter(record) not in FIRST_PASS_PEAKS and peak_pass(record) == "first"

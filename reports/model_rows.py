@@ -5,6 +5,7 @@ from typing import Any
 
 from bench.passes import (
     Values,
+    has_cold_peak,
     is_disturbed,
     like_peaks,
     like_times,
@@ -51,6 +52,7 @@ def model_row(one: Series, results: Results, common: CommonSize | None) -> dict[
         "gflops": cell.gflops if cell else None,
         "peak_memory_mb": peak_memory_mb(here) if here else None,
         "peak_memory_counter": peak_counter(here) if here else None,
+        "cold_peak": has_cold_peak(here) if here else None,
         "predicted_peak_mb": cell.predicted_peak_mb if cell and not here else None,
         "latency_ms": warm,
         "latency_ci_low_ms": here.latency_ci_low_ms if here and warm else None,

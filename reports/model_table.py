@@ -59,8 +59,13 @@ def model_table(results: Results) -> Table:
             always=True,
             absent=lambda row: _instead(row, row["predicted_peak_mb"], _FACTORS[memory]),
             better="lower",
-            mark=lambda row: _footnote(row, "peak_memory_mb", row["predicted_peak_mb"]),
+            mark=lambda row: (
+                Mark.COLD
+                if row["cold_peak"]
+                else _footnote(row, "peak_memory_mb", row["predicted_peak_mb"])
+            ),
             kind="number",
+            competes=lambda row: not row["cold_peak"],
         ),
         Column(
             "peak_memory_counter",
@@ -68,6 +73,7 @@ def model_table(results: Results) -> Table:
             lambda row: COUNTER_WORDS[row["peak_memory_counter"]],
             kind="text",
         ),
+        Column("cold_peak", kind="truth"),
         Column("predicted_peak_mb"),
         Column(
             "latency_ms",

@@ -12,11 +12,10 @@ from bench.passes import (
     Pass,
     is_disturbed,
     most_common_pass,
-    most_common_peaks,
     pass_ms,
     peak_counter,
     peak_memory_mb,
-    peak_pass,
+    with_like_peaks,
 )
 from bench.record import Record
 from reports.lettering import wrapped
@@ -100,21 +99,20 @@ def _costs(points: Sequence[Point]) -> list[Cost]:
     sizes = {record.megapixels for record in records}
     at = f" at {number(max(sizes))} MP" if sizes else ""
     found: list[Cost] = []
-    of, (counter, peak_of) = most_common_pass(records), most_common_peaks(records)
+    of, alike = most_common_pass(records), with_like_peaks(records)
 
     def seconds(record: Record) -> float | None:
         time = pass_ms(record, of)
         return None if time is None else time / 1000
 
     def gigabytes(record: Record) -> float | None:
-        if (peak_counter(record), peak_pass(record)) != (counter, peak_of):
-            return None
-        peak = peak_memory_mb(record)
+        peak = peak_memory_mb(record) if record in alike else None
         return peak / 1000 if peak and peak > 0 else None
 
     if any(seconds(record) for record in records):
         word = "Latency" if of == "warm" else "First pass"
         found.append(Cost(f"{word}{at} (s)", seconds, of))
+    counter = peak_counter(alike[0]) if alike else None
     if counter and any(gigabytes(record) for record in records):
         label = f"Peak memory{at} (GB),\n{COUNTER_WORDS[counter]}"
         found.append(Cost(label, gigabytes, None))

@@ -9,6 +9,7 @@ from bench.passes import (
     like_times,
     no_like_times,
     peak_memory_mb,
+    with_like_peaks,
 )
 from bench.record import Record
 from reports.caveats import caveats, failures
@@ -139,7 +140,8 @@ def _costs(results: Results, common: CommonSize | None) -> list[str]:
     cells = [(one, cell) for one in results.performance if (cell := one.at(common.size))]
     times = like_times(cell for _, cell in cells)
     timed = list(zip(times.each, [one for one, _ in cells], strict=True)) if times else []
-    held = [(peak, one) for one, cell in cells if (peak := peak_memory_mb(cell))]
+    alike = with_like_peaks(cell for _, cell in cells)
+    held = [(peak, one) for one, cell in cells if cell in alike and (peak := peak_memory_mb(cell))]
     size = f"{megapixels(common.megapixels)} ({common.size[0]}x{common.size[1]})"
     which = "every model was measured at" if not common.missing else "most were measured at"
     sentences = []

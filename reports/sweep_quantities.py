@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from bench.measure.conditions import disturbances
 from bench.passes import (
-    FIRST_PASS_PEAKS,
+    has_cold_peak,
     is_cold,
     is_disturbed,
     peak_counter,
     peak_memory_mb,
-    peak_pass,
 )
 from bench.record import Record
 from reports.results import COUNTER_WORDS, NOT_RUN, Results, Series, ending
@@ -84,7 +83,7 @@ def memory(results: Results) -> Quantity:
         value,
         estimate=estimate,
         capped=True,
-        cold=lambda cell: peak_pass(cell) == "first" and peak_counter(cell) not in FIRST_PASS_PEAKS,
+        cold=has_cold_peak,
         note=f"Counter: {', '.join(counters)}." if counters else "",
     )
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from bench.cells import Cell
 from bench.measure.conditions import disturbances
-from bench.record import Record
+from bench.record import Record, cut_by_run
 
 _STYLES = {"ok": "green", "skipped": "yellow", "unsupported": "yellow"}
 _LINES_AROUND_TABLE = 7
@@ -251,7 +251,12 @@ def summary(records: Iterable[Record]) -> str:
     measured under disturbance.
     """
     records = list(records)
-    counts = Counter(record.status for record in records)
+    counts = Counter(
+        "not measured (run's time limit)"
+        if cut_by_run(record.status, record.reason_code)
+        else record.status
+        for record in records
+    )
     text = ", ".join(f"{number} {status}" for status, number in counts.most_common()) or "no cells"
     disturbed = [found for record in records if (found := disturbances(record.conditions))]
     if not disturbed:

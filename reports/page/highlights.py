@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from math import isfinite
 
-from bench.passes import Pass, like_times, peak_memory_mb
+from bench.passes import Pass, like_times, peak_memory_mb, with_like_peaks
+from reports.loss_ratios import loss_ratio
 from reports.page.links import Places, RecordIndex
 from reports.quality_points import metrics_overlap
+from reports.quality_table import comparable
 from reports.results import (
     Results,
     RunRecord,
@@ -87,7 +89,10 @@ def _costs(results: Results, index: RecordIndex) -> list[Highlight | None]:
     ]
     of: Pass = times.of if times else "warm"
     heads = ("Fastest", "Latency") if of == "warm" else ("Fastest first pass", "First pass")
-    held = [(peak, one, cell) for one, cell in cells if (peak := peak_memory_mb(cell))]
+    alike = with_like_peaks(cell for _, cell in cells)
+    held = [
+        (peak, one, cell) for one, cell in cells if cell in alike and (peak := peak_memory_mb(cell))
+    ]
     at = f"at {megapixels(common.megapixels)}"
     return [
         _least(timed, (*heads, at), seconds, _faster, index, partial(_overlap, of)),
@@ -97,8 +102,7 @@ def _costs(results: Results, index: RecordIndex) -> list[Highlight | None]:
 
 def _losses(results: Results, index: RecordIndex) -> list[Highlight | None]:
     cells = [(one, one.ok[-1]) for one in results.quality if one.ok and not one.random]
-    kinds = {(cell.quality_network, cell.width, cell.height) for _, cell in cells}
-    if len(kinds) != 1:
+    if len({comparable(cell) for _, cell in cells}) != 1:
         return []
     found = []
     for metric, words in (("style_loss", "style loss"), ("content_loss", "content loss")):
@@ -109,7 +113,8 @@ def _losses(results: Results, index: RecordIndex) -> list[Highlight | None]:
         ]
         heads = (f"Lowest {words}", words.capitalize(), "")
         overlap = partial(metrics_overlap, metric)
-        found.append(_least(values, heads, number, _less, index, overlap))
+        following = partial(_pairwise, metric)
+        found.append(_least(values, heads, number, following, index, overlap))
     return found
 
 
@@ -117,7 +122,7 @@ def _least(
     values: Sequence[_Held],
     heads: tuple[str, str, str],
     write: Callable[[float], str],
-    against: Callable[[float, float], str],
+    against: Callable[[_Held, _Held], str],
     index: RecordIndex,
     overlap: Callable[[RunRecord, RunRecord], bool] = lambda one, other: False,
 ) -> Highlight | None:
@@ -128,7 +133,8 @@ def _least(
     detail = ""
     if others:
         following, other, there = others[0]
-        detail = f"{against(value, following)} {one_line(other.label)} ({write(following)})"
+        words = against((value, one, cell), others[0])
+        detail = f"{words} {one_line(other.label)} ({write(following)})"
         if overlap(cell, there):
             detail += "; their intervals overlap"
     heading = heads[0] if others else heads[1]
@@ -142,8 +148,8 @@ def _least(
     )
 
 
-def _faster(value: float, other: float) -> str:
-    return f"{number(other / value)} times as fast as"
+def _faster(held: _Held, other: _Held) -> str:
+    return f"{number(other[0] / held[0])} times as fast as"
 
 
 def _overlap(of: Pass, one: RunRecord, other: RunRecord) -> bool:
@@ -152,5 +158,12 @@ def _overlap(of: Pass, one: RunRecord, other: RunRecord) -> bool:
     return of == "warm" and high is not None and low is not None and high >= low
 
 
-def _less(value: float, other: float) -> str:
-    return f"{number(100 * (1 - value / other))} % less than" if value < other else "the same as"
+def _less(held: _Held, other: _Held) -> str:
+    share = 1 - held[0] / other[0]
+    return f"{number(100 * share)} % less than" if share > 0 else "the same as"
+
+
+def _pairwise(metric: str, held: _Held, other: _Held) -> str:
+    """Pair by pair, which may turn out otherwise than the means: those are ruled by a few pairs."""
+    ratio = loss_ratio(held[2], other[2], metric)
+    return "ahead of" if ratio is None else f"pair by pair {number(ratio.value)} times that of"

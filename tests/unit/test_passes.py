@@ -18,6 +18,7 @@ from bench.passes import (
     no_like_times,
     pass_ms,
     peak_pass,
+    with_like_peaks,
 )
 from bench.record import Record
 from reports.model_table import model_table
@@ -110,6 +111,30 @@ def test_peaks_of_a_cpu_are_of_the_first_pass_and_those_of_a_card_of_the_latency
     assert [peak_pass(one) for one in card] == ["warm", "first"]
     assert like_peaks(card) is None
     assert like_peaks((cpu[0], card[0])) is None
+
+
+def test_the_least_memory_is_among_peaks_of_one_kind():
+    """On a card, the peak of a cell measured once also holds what its first pass loads."""
+    peaks = {"adain-vgg16-1x": 90.0, "adain-vgg16-4x": 60.0, "adain-vgg16-16x": 30.0}
+    records = [
+        record(model, (512, 512), device="cuda:0", peak_allocated_mb=mb, **made(5.0))
+        for (model, mb), made in zip(peaks.items(), (warm, warm, cold), strict=True)
+    ]
+    results = read_results(frame(records))
+    assert [one.model for one in with_like_peaks(results.records)] == list(peaks)[:2]
+    found = {one.heading: one for one in highlights(results, RecordIndex(results.records))}
+    assert found["Least memory at 0.262 MP"].who == "adain-vgg16-4x"
+    table = model_table(results)
+    (column,) = [one for one in table.columns if one.key == "peak_memory_mb"]
+    cells = [cell for (cell,) in table.cells([column])]
+    assert [cell.rank for cell in cells] == [None, "best", None]
+    assert [[mark.sign for mark in cell.marks] for cell in cells] == [[], [], ["‖"]]
+    reductions = {row["model"]: row["memory_reduction"] for row in table.rows}
+    assert reductions == {
+        "adain-vgg16-1x": None,
+        "adain-vgg16-4x": 1.5,
+        "adain-vgg16-16x": None,
+    }
 
 
 def test_what_was_watched_are_the_passes_that_count_as_the_latency():

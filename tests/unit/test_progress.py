@@ -148,6 +148,8 @@ def test_summary_counts_statuses():
     records = [make_record(), make_record(), make_record(status="timeout")]
     assert summary(records) == "2 ok, 1 timeout"
     assert summary([]) == "no cells"
+    late = records[-1].model_copy(update={"status": "timeout", "reason_code": "run_time_limit"})
+    assert summary([late]) == "1 not measured (run's time limit)"
 
 
 def test_cells_that_were_measured_under_disturbance_are_named_and_counted():

@@ -288,6 +288,23 @@ def test_highlights_are_the_least_and_by_how_much() -> None:
     assert "wct-vgg16-1x was measured to 3.98 MP" in found["Largest image measured"].detail
 
 
+def test_the_lowest_loss_is_held_against_the_next_pair_by_pair() -> None:
+    """One pair with a large loss rules both means: by it alone the first is lower."""
+    first, other = (quality(f"wct-vgg16-{ratio}x", pairs=4) for ratio in (1, 16))
+    for pairs, losses in ((first, (2, 2, 2, 50)), (other, (1, 1, 1, 100))):
+        for pair, loss in zip(pairs["per_pair"], losses, strict=True):
+            pair["style_loss"] = float(loss)
+        pairs["style_loss"] = sum(losses) / 4
+
+    def detail(records: list[dict[str, Any]]) -> str:
+        results = read_results(frame(records))
+        found = {one.heading: one for one in highlights(results, RecordIndex(results.records))}
+        return found["Lowest style loss"].detail
+
+    # 2 x 2 x 2 x 1/2 is 4: its fourth root
+    assert detail([first, other]).startswith("pair by pair 1.41 times that of wct-vgg16-16x (25.8)")
+
+
 def test_a_reach_is_that_of_all_models_only_where_none_failed_everywhere() -> None:
     def detail(records: list[dict[str, Any]]) -> str:
         results = read_results(frame(records))
