@@ -1,6 +1,7 @@
 """What an image file says beside its pixels, and what of it another may say."""
 
 import struct
+import warnings
 from typing import NamedTuple
 
 from PIL import Image
@@ -31,7 +32,9 @@ def upright_exif(exif: bytes, width: int, height: int) -> bytes:
     """
     tags = Image.Exif()
     try:
-        tags.load(exif)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # of tags that it passes over
+            tags.load(exif)
         if not len(tags):
             raise ValueError("it holds nothing")
         tags.pop(_ORIENTATION, None)
@@ -41,5 +44,13 @@ def upright_exif(exif: bytes, width: int, height: int) -> bytes:
                 camera[tag] = side
         return tags.tobytes().removeprefix(b"Exif\0\0")
     # What Pillow's parser raises on damaged data; SyntaxError is its word for a broken header.
-    except (SyntaxError, LookupError, TypeError, OSError, struct.error, OverflowError) as error:
+    except (
+        SyntaxError,
+        LookupError,
+        TypeError,
+        OSError,
+        struct.error,
+        OverflowError,
+        UserWarning,
+    ) as error:
         raise ValueError(str(error)) from error

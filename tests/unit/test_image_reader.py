@@ -328,7 +328,7 @@ def test_exif_loses_its_orientation_and_its_preview() -> None:
     read = Image.Exif()
     read.load(kept)
     assert dict(read) == {0x0131: "software"}
-    for bad in (b"", b"nonsense", exif_of(3)[:9]):
+    for bad in (b"", b"nonsense", exif_of(3)[:9], exif_of(3)[:20]):
         with pytest.raises(ValueError, match=r"."):
             upright_exif(bad, 5, 6)
     assert upright_exif(byte_orientation(6), 5, 6)
