@@ -1,7 +1,10 @@
 """A generated picture, made row by row out of tiles."""
 
 import itertools
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Literal, Protocol
 
 import numpy as np
@@ -18,6 +21,9 @@ STRIP = 64
 """Height in px of the strips a scene is made in."""
 _TILE_COLUMNS = 2048
 _MAX_THREADS = 4
+_STACK = 1 << 19
+"""Bytes of a thread's stack. The usual 8 MB count under a memory cap, and remain after the thread;
+how many threads a pool starts is chance, so the room that they leave would be, too."""
 
 
 class _Picture(Protocol):
@@ -66,10 +72,20 @@ class Scene:
         corners = list(itertools.product(tops, range(0, self.width, _TILE_COLUMNS)))
         threads = min(_MAX_THREADS, usable_cores(), len(corners))
         if threads > 1:
-            with ThreadPoolExecutor(threads) as pool:
+            with _small_stacks(), ThreadPoolExecutor(threads) as pool:
                 for _ in pool.map(fill, corners):
                     pass
         else:
             for corner in corners:
                 fill(corner)
         return out
+
+
+@contextmanager
+def _small_stacks() -> Iterator[None]:
+    """Start threads with small stacks inside."""
+    before = threading.stack_size(_STACK)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)

@@ -1,6 +1,7 @@
 """Generated pictures: the same bytes however cut, natural statistics at every size."""
 
 import itertools
+import threading
 import tracemalloc
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import bench.scenes.scene
-from bench.scenes import CONTENT_NAMES, STYLE_NAMES, Kind, Scene
+from bench.scenes import CONTENT_NAMES, STRIP, STYLE_NAMES, Kind, Scene
 
 EVERY = [
     *(pytest.param("content", seed, id=name) for seed, name in enumerate(CONTENT_NAMES)),
@@ -93,7 +94,7 @@ def test_tiles_and_threads_leave_no_trace(kind: Kind, monkeypatch: pytest.Monkey
     monkeypatch.setattr(bench.scenes.scene, "usable_cores", lambda: 4)
     scene = Scene(2500, 150, 1, kind)
     threaded = scene.rows(0, 150)
-    monkeypatch.setattr(bench.scenes.scene, "_cores", lambda: 1)
+    monkeypatch.setattr(bench.scenes.scene, "usable_cores", lambda: 1)
     np.testing.assert_array_equal(scene.rows(0, 150), threaded)
     steps = np.abs(np.diff(threaded.astype(int), axis=1)).mean(axis=(0, 2))
     seam = bench.scenes.scene._TILE_COLUMNS - 1
@@ -152,3 +153,21 @@ def test_what_is_asked_must_exist() -> None:
     for rows in ((-1, 3), (5, 11), (6, 2)):
         with pytest.raises(ValueError, match="not within 0 to 10"):
             scene.rows(*rows)
+
+
+def test_threads_leave_little_behind_under_a_memory_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many stacks a pool leaves is chance, and under a cap they count."""
+    monkeypatch.setattr(bench.scenes.scene, "usable_cores", lambda: 4)
+    scene = Scene(64, 4 * STRIP, 1)
+    tile, stacks = scene._picture.tile, []
+
+    def watched(rows: range, columns: range) -> np.ndarray:
+        stacks.append(threading.stack_size())
+        return tile(rows, columns)
+
+    monkeypatch.setattr(scene._picture, "tile", watched)
+    before = threading.stack_size()
+    scene.rows(0, scene.height)
+    assert len(stacks) == 4
+    assert 0 < max(stacks) <= 2**20
+    assert threading.stack_size() == before
