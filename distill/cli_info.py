@@ -106,7 +106,7 @@ def _show_headers(out: Console, headers: Mapping[str, Header]) -> None:
     lines: dict[tuple[str, str], list[str]] = {}
     for name, header in headers.items():
         for key, value in asdict(header).items():
-            if key not in ("stage", "role") and value != "":
+            if key not in ("stage", "role") and value not in ("", None, 0):
                 lines.setdefault((key, str(value)), []).append(name)
     for (key, value), names in sorted(lines.items(), key=lambda line: line[0][0]):
         of = "" if len(names) == len(headers) else f" of {', '.join(names)}"

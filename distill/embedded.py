@@ -141,7 +141,7 @@ def training_summary(headers: Iterable[Header]) -> str:
     """Compressors and steps of networks, in words: ``compressor teacher, 900 to 1,200 steps``."""
     made = list(headers)
     compressors = ", ".join(dict.fromkeys(header.compressor for header in made))
-    steps = sorted(header.steps for header in made)
+    steps = sorted(header.all_steps for header in made)
     if not steps or not steps[-1]:
         return f"compressor {compressors or 'unknown'}"
     each = " for each network" if len(made) > 1 else ""

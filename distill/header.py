@@ -28,9 +28,26 @@ class Header:
     """Where weights that were not trained here come from, with their licence."""
     data: str = ""
     """What was trained on: number of images and a digest."""
+    teacher: str = ""
+    """Digest of the networks that were learnt from: of the decoder, and of an encoder that is none
+    of the registry's."""
     steps: int = 0
+    """Of this training; see ``earlier_steps``."""
+    earlier_steps: int = 0
+    """Of the network that ``--start`` began from, with all before it."""
+    start: str = ""
+    """Digest of that network."""
     batch: int = 0
     """Images of one step, over all devices."""
+    crop: int = 0
+    """Side of the crops, pixels."""
+    learning_rate: float | None = None
+    """At its peak."""
+    schedule: str = ""
+    loss_weights: str = ""
+    """JSON: the weight of each loss term."""
+    variant: str = ""
+    """How the recipe differs from its compressor's own, such as ``embedding relu``."""
     seed: int | None = None
     losses: str = ""
     """JSON: each loss term's weighted mean over the last tenth of the steps."""
@@ -44,8 +61,13 @@ class Header:
         return {
             key: str(value)
             for key, value in known.items()
-            if value or key not in ("steps", "batch")
+            if value or key not in ("steps", "earlier_steps", "batch", "crop")
         }
+
+    @property
+    def all_steps(self) -> int:
+        """Steps of the network in all its trainings."""
+        return self.steps + self.earlier_steps
 
 
 def project_version() -> str:
@@ -75,8 +97,15 @@ def read_header(metadata: Mapping[str, str]) -> Header | None:
     if any(key not in metadata for key in needed):
         return None
     values = {key: metadata[key] for key in known if key in metadata}
-    numbers = [key for key in values if known[key] in (int, int | None)]
+    kinds: dict[object, type[int] | type[float]] = {
+        int: int,
+        int | None: int,
+        float | None: float,
+    }
     try:
-        return Header(**values | {key: int(values[key]) for key in numbers})  # type: ignore[arg-type]
+        numbers = {
+            key: kind(values[key]) for key in values if (kind := kinds.get(known[key])) is not None
+        }
+        return Header(**values | numbers)  # type: ignore[arg-type]
     except ValueError:
         return None

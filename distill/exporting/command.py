@@ -1,5 +1,6 @@
 """``distill export``: a model as one folder, and as ONNX."""
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, cast
@@ -81,4 +82,9 @@ def _show(result: ModelExport, out: Path) -> None:
             f"ONNX differs from PyTorch by {max(d.relative for d in differences):.1e} of the "
             f"outputs' magnitude at most; up to {TOLERANCE:.0e} is taken for rounding"
         )
+    worst = min(picture.psnr_db for picture in result.pictures)
+    print(
+        "pictures made by the manifest alone are "
+        + ("the source's" if worst == math.inf else f"{worst:.1f} dB from the source's at least")
+    )
     print(f"wrote {out}; use it as {result.spec}")

@@ -12,7 +12,8 @@ from distill.exporting.onnx_check import TOLERANCE, Difference
 from distill.exporting.onnx_graph import IR_VERSION, OPSET
 from distill.header import project_version
 from distill.models import ModelSpec
-from distill.networks import Decoder, Encoder
+from distill.networks import ALIGNMENT, Decoder, Encoder
+from distill.transforms import ADAIN_EPSILON, WHITENING_CUTOFF
 from distill.weights import read_tensors, sha256
 
 Role = Literal["encoder", "decoder"]
@@ -87,7 +88,8 @@ def describe(
         "digest": weights_digest(staged),
         "source_digest": weights_digest(spec),
         "dtype": dtype,
-        "alignment": alignment(max(spec.stages)),
+        "alignment": ALIGNMENT,
+        "statistics": _statistics(spec),
         "conventions": _conventions(spec),
         "stages": [
             {
@@ -121,13 +123,15 @@ def describe(
 
 
 def _conventions(spec: ModelSpec) -> dict[str, str]:
-    step = alignment(max(spec.stages))
     return {
         "order": "the stages run in the order in which they are listed; the image that one gives "
         "is what the next takes, for content; every one encodes the style image, too",
-        "input": "images (N, 3, H, W), float, RGB in 0..1, no other normalisation; H and W are "
-        f"multiples of 2^(stage-1) ({step} for the whole model), and at least twice that: pad "
-        "others at the right and lower border by reflection, and crop the result",
+        "input": "images (N, 3, H, W), float, RGB in 0..1, no other normalisation. Content and "
+        f"style are padded to multiples of {ALIGNMENT} pixels at the right and lower border, by "
+        "reflection without the edge, once before the first stage; the result is cropped after the "
+        f"last. (A network alone takes multiples of its stage's own alignment, at least twice it; "
+        f"a whole model that is padded to that in the place of {ALIGNMENT} gives another picture, "
+        "since the padding is in the statistics.)",
         "output": "images (N, 3, H, W), float, RGB in 0..1 nominally; not clamped, which is left "
         "for the end",
         "features": "(N, C, H / 2^(stage-1), W / 2^(stage-1)), after the ReLU",
@@ -135,6 +139,26 @@ def _conventions(spec: ModelSpec) -> dict[str, str]:
         "padding": "every 3x3 convolution pads by one pixel, by reflection without the edge",
         "pooling": "2x2 maxima",
         "upsampling": "nearest, by 2",
+    }
+
+
+def _statistics(spec: ModelSpec) -> dict[str, Any]:
+    """What the match of features is computed with, so that a reader gets the same picture."""
+    said: dict[str, Any] = {
+        "of": "all positions of a feature map, those of the padding included",
+        "variance_divisor_less": 1,
+        "variance": "sum of squared deviations / (positions - variance_divisor_less)",
+        "computed_in": "float64",
+    }
+    if spec.method == "adain":
+        return said | {
+            "epsilon": ADAIN_EPSILON,
+            "deviation": "sqrt(variance + epsilon), of content and style",
+        }
+    return said | {
+        "cutoff": WHITENING_CUTOFF,
+        "root": "C^(1/2) and C^(-1/2) by eigenvalues; those at or below cutoff count as absent "
+        "(their power is 0), in the content's covariance and in the style's; no ridge is added",
     }
 
 

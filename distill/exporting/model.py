@@ -8,19 +8,20 @@ A failure leaves no such folder, and its ONNX files have been compared with PyTo
 """
 
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from distill.cascades import Pair, load_cascade, own_files
+from distill.cascades import CascadeNetworks, Pair, load_cascade, own_files
 from distill.errors import UserError
 from distill.exporting.headers import source_headers
 from distill.exporting.manifest import DType, NetworkExport, Role, alignment, describe, roles
@@ -32,6 +33,12 @@ from distill.exporting.onnx_check import (
     compare,
 )
 from distill.exporting.onnx_graph import require_onnx, to_onnx
+from distill.exporting.picture_check import (
+    LEAST_DB,
+    Network,
+    PictureDifference,
+    compare_pictures,
+)
 from distill.models import ModelSpec
 from distill.networks import Decoder, Encoder
 from distill.weights import read_tensors
@@ -56,6 +63,8 @@ class ModelExport:
     """The model as exported; load_cascade and the command line take it."""
     networks: tuple[NetworkExport, ...]
     manifest: Path
+    pictures: tuple[PictureDifference, ...]
+    """Whole pictures by the manifest against the suite's with the source."""
 
 
 def export_model(
@@ -81,7 +90,8 @@ def export_model(
     Raises:
         UserError: for weights that are missing or random, a folder that is in use, sizes that the
             model cannot take, or weights beyond the range of float16.
-        CheckFailedError: if ONNX and PyTorch differ by more than rounding; no folder is left.
+        CheckFailedError: if ONNX and PyTorch differ by more than rounding, or a picture by the
+            manifest alone is another than the suite's; no folder is left.
         EnvironmentUnfitError: for ONNX without the ``onnx`` extra.
     """
     if onnx:
@@ -120,6 +130,16 @@ def export_model(
             for role, _ in roles(pair)
         ]
         manifest = describe(spec, staged, pairs, exports, dtype=dtype)
+        pictures = _compare_pictures(networks, pairs, exports, manifest)
+        manifest["pictures"] = {
+            "compared": "made by this file alone with the networks of this folder"
+            + (" in ONNX Runtime" if onnx else "")
+            + ", against the suite's with the model that was exported, in float32",
+            "differences": [
+                {"width": p.width, "height": p.height, "psnr_db": _finite(p.psnr_db)}
+                for p in pictures
+            ],
+        }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     moved = tuple(
         replace(
@@ -129,7 +149,41 @@ def export_model(
         )
         for export in exports
     )
-    return ModelExport(spec._replace(weights=str(out)), moved, out / MANIFEST)
+    return ModelExport(spec._replace(weights=str(out)), moved, out / MANIFEST, pictures)
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity: equal pictures have None."""
+    return round(value, 1) if math.isfinite(value) else None
+
+
+def _compare_pictures(
+    source: CascadeNetworks,
+    pairs: Sequence[Pair],
+    exports: Sequence[NetworkExport],
+    manifest: Mapping[str, Any],
+) -> tuple[PictureDifference, ...]:
+    """Compare pictures made by the manifest with the suite's.
+
+    Raises:
+        CheckFailedError: for another picture.
+    """
+    networks: dict[tuple[int, str], Network] = {
+        (pair.encoder.stage, role): network for pair in pairs for role, network in roles(pair)
+    }
+    networks |= {
+        (export.stage, export.role): OnnxNetwork(export.onnx) for export in exports if export.onnx
+    }
+    pictures = compare_pictures(source, manifest["method"], manifest, networks)
+    least = LEAST_DB[manifest["dtype"]]
+    for picture in pictures:
+        if not picture.psnr_db >= least:
+            raise CheckFailedError(
+                f"{manifest['name']}: run by its manifest in {manifest['dtype']}, it gives a "
+                f"picture of {picture.width}x{picture.height} px {picture.psnr_db:.1f} dB from the "
+                f"suite's; at least {least:g} is wanted: nothing was exported"
+            )
+    return pictures
 
 
 def default_check_sizes(stage: int) -> tuple[ImageSize, ...]:

@@ -12,7 +12,7 @@ of its name is given when it sees the wanted image, and the last one to that ima
 decoder is no guide here: its strongest filters, the ones that pruning keeps, hold no colours.)
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,15 +21,26 @@ from torch import Tensor, nn
 from distill.networks import Decoder, Encoder, convolve, reflect_pad
 from distill.training.pruning import kept_filters
 
+Progress = Callable[[str, int, int], None]
+"""Told what is being fitted, how many convolutions are done, and of how many."""
 RIDGE = 1e-4
 """Over the mean variance of the inputs: keeps out what hardly ever fires."""
 LARGEST_GAIN = 10.0
 """Of the scaling: an output that is all but unexplained (R2 below 1 %) is mostly noise."""
 
 
+def ignore(what: str, done: int, total: int) -> None:
+    """Tell nobody of the progress."""
+
+
 @torch.no_grad()
 def align(
-    student: Encoder, teacher: Encoder, batches: Sequence[Tensor], *, keep: Collection[str] = ()
+    student: Encoder,
+    teacher: Encoder,
+    batches: Sequence[Tensor],
+    *,
+    keep: Collection[str] = (),
+    progress: Progress = ignore,
 ) -> None:
     """Refit the convolutions of a pruned encoder, from its first to its last, to its teacher's.
 
@@ -38,10 +49,12 @@ def align(
         teacher: as wide or wider, of the same depth.
         batches: images (N, 3, H, W) in 0..1 to fit on.
         keep: names of convolutions that stay as they are, such as trained ones.
+        progress: told of each convolution.
     """
     kept = kept_filters(teacher, student)
     walks = zip(_given(student, batches), _given(teacher, batches), strict=True)
-    for (name, ours, xs), (_, theirs, ys) in walks:
+    for done, ((name, ours, xs), (_, theirs, ys)) in enumerate(walks):
+        progress(f"aligning {name}", done, len(student.description))
         if name not in keep:
             targets = [convolve(y, theirs)[:, kept[name]] for y in ys]
             _fit(ours, xs, targets)
@@ -50,7 +63,12 @@ def align(
 
 @torch.no_grad()
 def mirror(
-    decoder: Decoder, encoder: Encoder, features: Sequence[Tensor], images: Sequence[Tensor]
+    decoder: Decoder,
+    encoder: Encoder,
+    features: Sequence[Tensor],
+    images: Sequence[Tensor],
+    *,
+    progress: Progress = ignore,
 ) -> None:
     """Fit the convolutions of a decoder, from its first to its last, to its encoder's mirror.
 
@@ -59,11 +77,13 @@ def mirror(
         encoder: of the same widths and stage.
         features: batches (N, C, H / 2^(stage-1), W / 2^(stage-1)) that the decoder is given.
         images: of each batch, what it is to make of them: (N, 3, H, W) in 0..1.
+        progress: told of each convolution.
     """
     wanted = {name: [_unpadded(x) for x in xs] for name, _, xs in _given(encoder, images)}
     wanted["conv1_1"] = list(images)
     inputs, block = list(features), decoder.stage
-    for description in decoder.description:
+    for done, description in enumerate(decoder.description):
+        progress(f"mirroring {description.name}", done, len(decoder.description))
         if description.block != block:
             inputs = [F.interpolate(x, scale_factor=2, mode="nearest") for x in inputs]
             block = description.block

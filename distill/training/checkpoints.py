@@ -108,27 +108,9 @@ def restore(
     Raises:
         UserError: for a file that is no checkpoint of this version, or of another training.
     """
-    try:
-        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        # Settings that came later were at their defaults.
-        saved = asdict(Settings(steps=1)) | content["settings"]
-        known: dict[str, str] | None = content.get("identity")
-        step = int(content["outcome"]["steps"])
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']}")
-    except Exception as error:
-        # Broad with reason: torch.load interprets the bytes as a program.
-        raise UserError(
-            f"{path}: cannot be resumed from: it is damaged, or no checkpoint of this version; "
-            "delete it to train this network anew"
-        ) from error
-    now = asdict(settings)
-    ended = Settings(**saved).progress(step, float(content["outcome"]["seconds"])) >= 1
-    # A decoder that goes on beyond its budget may do so for an encoder that went on before it.
-    moved = ("encoder",) if ended else ()
-    others = [] if known is None else differences(known, _without(identity, moved))
-    fixed = {key: value for key, value in now.items() if key not in CHANGEABLE}
-    refuse_others(path, others + differences(saved, fixed))
+    kept = _read(path, device)
+    content = kept.content
+    refuse_others(path, kept.differing(settings, identity))
     try:
         recipe.trainable.load_state_dict(content["trainable"])
         optimizer.load_state_dict(content["optimizer"])
@@ -141,21 +123,81 @@ def restore(
             "or version; give what it was trained with, or another --out"
         ) from error
     notes = []
-    if known is None:
+    if kept.identity is None:
         notes.append(f"{path}: is of an older version, and cannot say what it was trained on")
-    changed = differences(saved, {key: now[key] for key in CHANGEABLE})
-    changed += (
-        []
-        if known is None
-        else differences(known, {k: identity[k] for k in moved if k in identity})
-    )
+    now = asdict(settings)
+    changed = differences(kept.settings, {key: now[key] for key in CHANGEABLE})
+    if kept.identity is not None and "encoder" in identity:
+        changed += differences(kept.identity, {"encoder": identity["encoder"]})
     if changed:
-        notes.append(f"{path}: goes on from step {step} with {'; '.join(changed)}")
+        notes.append(f"{path}: goes on from step {kept.steps} with {'; '.join(changed)}")
     return Restored(outcome, tuple(notes))
 
 
-def _without(identity: Mapping[str, str], keys: Sequence[str]) -> dict[str, str]:
-    return {key: value for key, value in identity.items() if key not in keys}
+class _Kept(NamedTuple):
+    """What a checkpoint says of itself."""
+
+    content: dict[str, Any]
+    settings: dict[str, Any]
+    identity: dict[str, str] | None
+    """None of a version that kept none."""
+    steps: int
+    seconds: float
+
+    def differing(self, settings: Settings, identity: Mapping[str, str]) -> list[str]:
+        """What must be the same and is not, in words."""
+        fixed = {key: value for key, value in asdict(settings).items() if key not in CHANGEABLE}
+        others = differences(self.settings, fixed)
+        if self.identity is None:
+            return others
+        # A decoder that goes on beyond its budget may do so for an encoder that went on before it.
+        ended = Settings(**self.settings).progress(self.steps, self.seconds) >= 1
+        same = {key: value for key, value in identity.items() if not (ended and key == "encoder")}
+        return differences(self.identity, same) + others
+
+
+def _read(path: Path, device: torch.device) -> _Kept:
+    """Read a checkpoint.
+
+    Raises:
+        UserError: for a file that is none of this version.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']}")
+        outcome = content["outcome"]
+        # Settings that came later were at their defaults.
+        settings = asdict(Settings(steps=1)) | content["settings"]
+        identity: dict[str, str] | None = content.get("identity")
+        return _Kept(content, settings, identity, int(outcome["steps"]), float(outcome["seconds"]))
+    except Exception as error:
+        # Broad with reason: torch.load interprets the bytes as a program.
+        raise UserError(
+            f"{path}: cannot be resumed from: it is damaged, or no checkpoint of this version; "
+            "delete it to train this network anew"
+        ) from error
+
+
+def budget_left(
+    path: Path, settings: Settings, identity: Mapping[str, str]
+) -> tuple[bool, list[str]]:
+    """Tell whether a finished training has budget left now, and what stands in its way.
+
+    Args:
+        path: of its checkpoint.
+        settings: of now.
+        identity: what is trained now, on what.
+
+    Returns:
+        Whether the budget is larger than what was trained, and in what else it would differ.
+
+    Raises:
+        UserError: for a file that is no checkpoint of this version.
+    """
+    content = _read(path, torch.device("cpu"))
+    left = settings.progress(content.steps, content.seconds) < 1
+    return left, content.differing(settings, identity)
 
 
 def refuse_others(file: Path, differing: Sequence[str]) -> None:

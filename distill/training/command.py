@@ -25,7 +25,7 @@ from distill.errors import UserError
 from distill.host import limit_threads
 from distill.models import FAMILIES, METHODS, RATIOS, ModelSpec
 from distill.streams import courtesy
-from distill.training.book import COMPRESSORS, ROLES, Job, Recipebook, Role
+from distill.training.book import COMPRESSORS, EMBEDDINGS, ROLES, Job, Recipebook, Role
 from distill.training.data import Crops, list_images
 from distill.training.history import Window
 from distill.training.loop import make_accelerator
@@ -75,6 +75,21 @@ def train(
         list[str] | None,
         typer.Option("--styles", help="Paintings (adain): folder, glob or tar file; repeatable."),
     ] = None,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--held-out",
+            help="Photographs that are not trained on, to measure the loss on with every "
+            "checkpoint; repeatable.",
+        ),
+    ] = None,
+    held_out_styles: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--held-out-styles",
+            help="Paintings beside --held-out (adain); those of --styles if not given; repeatable.",
+        ),
+    ] = None,
     stages: Annotated[
         str | None, typer.Option(help="Stages to make, such as 1,2,3; all if not given.")
     ] = None,
@@ -103,6 +118,12 @@ def train(
     warmup: Annotated[
         float, typer.Option(help="Part of the budget over which the learning rate rises.")
     ] = 0.0,
+    rate_decay: Annotated[
+        float,
+        typer.Option(
+            "--rate-decay", help="The rate at step n is divided by 1 + this x n (AdaIN: 5e-5)."
+        ),
+    ] = 0.0,
     weight_decay: Annotated[float, typer.Option(help="Adam's weight decay.")] = 0.0,
     clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,
     loss_weight: Annotated[
@@ -121,12 +142,30 @@ def train(
     ] = "fp32",
     teacher: Annotated[
         Path | None,
-        typer.Option(help="Folder of the teacher that a student learns from; embedded if not set."),
+        typer.Option(
+            help="Folder of the teacher: its decoders for a student, its encoders, where it has "
+            "them, also for --ratio 1; embedded if not set."
+        ),
     ] = None,
     start: Annotated[
         Path | None,
         typer.Option(help="Folder of networks to start from, where layers have the same shape."),
     ] = None,
+    aligned: Annotated[
+        bool,
+        typer.Option(
+            "--align/--no-align",
+            help="Refit a pruned start to the teacher by least squares; without, it is plainly "
+            "pruned, as in the paper.",
+        ),
+    ] = True,
+    embedding: Annotated[
+        str,
+        typer.Option(
+            help="What maps a student's features to the teacher's: linear, or relu (ends with it).",
+            callback=_one_of("embedding", EMBEDDINGS),
+        ),
+    ] = "linear",
     seed: Annotated[
         int, typer.Option(help="Of weights, order and augmentation.", min=0, max=2**63 - 1)
     ] = 0,
@@ -177,6 +216,7 @@ def train(
         batch=batch,
         learning_rate=learning_rate,
         schedule=schedule,  # type: ignore[arg-type]
+        rate_decay=rate_decay,
         warmup=warmup,
         weight_decay=weight_decay,
         clip=clip,
@@ -196,10 +236,16 @@ def train(
         start=start,
         stages=_stages(stages, spec),
         only=_role(only, spec),
+        held_out=list_images(held_out) if held_out else None,
+        held_out_styles=list_images(held_out_styles) if held_out_styles else None,
+        aligned=aligned,
+        embedding=embedding,  # type: ignore[arg-type]
         workers=workers,
         skip=_Once("skipped: ") if skip_unreadable else None,
         command=shlex.join(["distill", *sys.argv[1:]]),
     )
+    if book.held_out is not None and book.held_out.digest() == book.content.digest():
+        raise UserError("held_out: these are the photographs that are trained on; give others")
     if resolve_device(device).startswith("cuda:"):
         import torch
 
@@ -215,6 +261,7 @@ def train(
             tensorboard=tensorboard,
             report=progress.report,
             note=progress.note,
+            starting=progress.starting,
         )
     if accelerator.is_main_process:
         print(_ending(book, len(made)))
@@ -323,6 +370,22 @@ class _Progress:
         if self.shown:
             print(f"note: {line}", file=sys.stderr, flush=True)
 
+    def starting(self, job: Job, what: str, done: int, total: int) -> None:
+        """Show how far the start of a network is computed."""
+        if not self.shown:
+            return
+        text = f"{self._numbered(job)}: start: {what} ({done + 1} of {total})"
+        if self._bar is not None:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(text, total=total, completed=done)
+        elif done == 0 or time.monotonic() - self._printed > LINE_EVERY_S:
+            self._printed = time.monotonic()
+            print(text, file=sys.stderr, flush=True)
+
+    def _numbered(self, job: Job) -> str:
+        return f"{job.name} ({self._names.index(job.name) + 1}/{len(self._names)})"
+
     def report(self, job: Job, window: Window) -> None:
         """Show one window."""
         if not self.shown:
@@ -334,12 +397,8 @@ class _Progress:
         speed = (window.images - self._last.images) / seconds
         self._last = window
         part = min(1.0, self.book.settings.progress(window.step, window.seconds))
-        number = self._names.index(job.name) + 1
         terms = ", ".join(f"{key} {value:.4g}" for key, value in window.terms.items())
-        text = (
-            f"{job.name} ({number}/{len(self._names)}) step {window.step}: {terms}; "
-            f"{speed:.1f} images/s"
-        )
+        text = f"{self._numbered(job)} step {window.step}: {terms}; {speed:.1f} images/s"
         if self._bar is not None:
             if fresh or self._task is None:
                 if self._task is not None:

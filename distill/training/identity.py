@@ -10,6 +10,7 @@ from distill.cascades import own_files
 from distill.embedded import embedded_digest
 from distill.header import read_header
 from distill.training.book import Job, Recipebook
+from distill.training.building import own_teacher_encoder
 from distill.training.checkpoints import differences, refuse_others
 from distill.weights import read_metadata, sha256
 
@@ -17,10 +18,46 @@ NONE = "none"
 
 
 def identity(book: Recipebook, job: Job) -> dict[str, str]:
-    """All that a network's weights follow from, beside the settings, in the words of the options.
+    """Return all that a network's weights follow from beside the settings, in the options' words.
 
     Files are known by their digests, so that folders may be moved.
     """
+    found = _always(book, job)
+    # What came later is stated only where it differs from before: older checkpoints go on.
+    if book.variant:
+        found["variant"] = book.variant
+    if sees_styles(book, job):
+        found["images of a step"] = "photographs and paintings"
+    if (encoder := own_teacher_encoder(book, job.stage)) is not None:
+        found["teacher's encoder"] = _digest(encoder)
+    return found
+
+
+def sees_styles(book: Recipebook, job: Job) -> bool:
+    """Whether an encoder is trained on paintings too, as the collaboration always was."""
+    return (
+        book.spec.method == "adain" and job.role == "encoder" and book.compressor != "collaborative"
+    )
+
+
+def teacher_digest(book: Recipebook, job: Job) -> str:
+    """What a network learnt from, for its header; empty for a teacher with registered encoders."""
+    parts = [] if book.spec.ratio == 1 else [_teacher(book, job)]
+    if (encoder := own_teacher_encoder(book, job.stage)) is not None:
+        parts.append(_digest(encoder))
+    return " ".join(part for part in parts if part != NONE)
+
+
+def start_header(book: Recipebook, job: Job) -> tuple[str, int]:
+    """Digest of the network that a training starts from, and the steps in it."""
+    file = None if book.start is None else book.start / f"{job.name}.safetensors"
+    if file is None or not file.is_file():
+        return "", 0
+    header = read_header(read_metadata(file))
+    return _digest(file), 0 if header is None else header.all_steps
+
+
+def _always(book: Recipebook, job: Job) -> dict[str, str]:
     crops = book.crops
     on_student = job.role == "decoder" and book.spec.ratio != 1
     sets = [book.content] if book.styles is None else [book.content, book.styles]
@@ -61,8 +98,16 @@ def check_finished(book: Recipebook, job: Job, file: Path) -> None:
         UserError: for a file of another model, compressor or of other images.
     """
     spec = book.spec
-    expected = {"family": spec.family, "method": spec.method, "ratio": spec.ratio}
-    _check(file, expected | {**job._asdict(), "compressor": book.made_by, "data": book.data})
+    expected: dict[str, object] = {
+        "family": spec.family,
+        "method": spec.method,
+        "ratio": spec.ratio,
+        **job._asdict(),
+        "compressor": book.made_by,
+        "data": book.data,
+        "variant": book.variant,
+    }
+    _check(file, expected)
 
 
 def check_encoder(book: Recipebook, file: Path) -> None:
@@ -80,4 +125,5 @@ def _check(file: Path, expected: dict[str, object]) -> None:
         return
     stated = {key: getattr(header, key) for key in expected}
     # What a header leaves open (data of converted weights) is no contradiction.
-    refuse_others(file, differences(stated, {k: v for k, v in expected.items() if stated[k] != ""}))
+    told = {k: v for k, v in expected.items() if stated[k] != "" or k == "variant"}
+    refuse_others(file, differences(stated, told))

@@ -257,7 +257,7 @@ class _Training:
     def step(self, photographs: Tensor, paintings: Tensor | None) -> None:
         """Do one step on a batch."""
         settings, accelerator = self.settings, self.accelerator
-        self._rate = settings.rate(settings.progress(self.steps, self.outcome.seconds))
+        self._rate = settings.rate(settings.progress(self.steps, self.outcome.seconds), self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate
         batch = self._placed((photographs, paintings))

@@ -7,6 +7,7 @@ decoder.
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 
 from distill.cascades import own_files
 from distill.errors import UserError
-from distill.header import Header, losses_json, project_version, save_network
+from distill.header import Header, losses_json, project_version, read_header, save_network
+from distill.training.alignment import ignore
 from distill.training.book import Job, Recipebook
 from distill.training.building import (
     TEACHER_WEIGHTS,
@@ -22,14 +24,24 @@ from distill.training.building import (
     check_start,
     fitting_crops,
     joint_decoder,
+    own_teacher_encoder,
     teacher_encoder,
 )
+from distill.training.checkpoints import budget_left
 from distill.training.data import ImageSet, batches
 from distill.training.history import Outcome, Window
-from distill.training.identity import check_encoder, check_finished, identity
+from distill.training.identity import (
+    check_encoder,
+    check_finished,
+    identity,
+    start_header,
+    teacher_digest,
+)
+from distill.training.lock import lock_networks
 from distill.training.loop import TrainingFailedError, train
 from distill.training.pruning import level_features
 from distill.training.recipes import EncoderRecipe, JointRecipe, Recipe
+from distill.weights import read_metadata
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -45,8 +57,21 @@ def make(
     tensorboard: bool = False,
     report: Callable[[Job, Window], None] | None = None,
     note: Callable[[str], None] | None = None,
+    starting: Callable[[Job, str, int, int], None] | None = None,
 ) -> list[Job]:
-    """Train all networks of a model that are not there yet.
+    """Train all networks of a model that are not there yet, or whose budget has grown.
+
+    Args:
+        book: how the model is made.
+        accelerator: device and processes.
+        resume: go on with what ``book.out`` has.
+        log_every: steps of one window; see :func:`distill.training.loop.train`.
+        checkpoint_every: steps between checkpoints.
+        tensorboard: write TensorBoard's files.
+        report: called with every window of each network.
+        note: told what is worth knowing.
+        starting: told of each convolution of a start that is fitted: of which network, what, how
+            many are done, of how many.
 
     Returns:
         The networks that were made now, each a weights file of this project's layout in
@@ -54,7 +79,8 @@ def make(
 
     Raises:
         UserError: for a folder that holds networks already (without ``resume``, or of another
-            training), a teacher that has no trained decoders, or images that cannot be read.
+            training), or in which another training makes one of them; a teacher that has no
+            trained decoders; or images that cannot be read.
         TrainingFailedError: when a training ran away.
     """
     jobs = book.jobs()
@@ -66,32 +92,66 @@ def make(
         )
     if book.spec.method == "adain" and book.styles is None:
         raise UserError("adain: trains on styles too; give a folder or tar file with --styles")
-    missing = [job for job, file in zip(jobs, files, strict=True) if not file.exists()]
     _check_folder(book)
+    pairs = zip(jobs, files, strict=True)
+    missing = [job for job, file in pairs if not file.exists() or _goes_on(book, job, file, note)]
     lacking = check_start(book) if missing else []
     if lacking and note is not None:
         note(f"start: {book.start} has no {', '.join(lacking)}: begun as without --start")
-    for job in missing:
-        recipe = build_recipe(book, job)
-        outcome = train(
-            recipe,
-            _batches(book, recipe),
-            book.settings,
-            book.out / "training" / job.name,
-            accelerator=accelerator,
-            resume=resume,
-            log_every=log_every,
-            checkpoint_every=checkpoint_every,
-            tensorboard=tensorboard,
-            report=None if report is None else partial(report, job),
-            note=note,
-            identity=identity(book, job),
-        )
-        if accelerator.is_main_process:
-            _level(book, recipe)
-            _save(book, job, recipe, outcome)
-        accelerator.wait_for_everyone()
+    names = [job.name for job in missing]
+    with lock_networks(book.out, names, writes=accelerator.is_main_process):
+        for job in missing:
+            recipe = build_recipe(
+                book,
+                job,
+                accelerator.device,
+                ignore if starting is None else partial(starting, job),
+            )
+            outcome = train(
+                recipe,
+                _batches(book, recipe),
+                book.settings,
+                book.out / "training" / job.name,
+                accelerator=accelerator,
+                resume=resume,
+                log_every=log_every,
+                checkpoint_every=checkpoint_every,
+                tensorboard=tensorboard,
+                report=None if report is None else partial(report, job),
+                note=note,
+                identity=identity(book, job),
+                held_out=book.held_out_batches(styled=recipe.needs_style),
+            )
+            if accelerator.is_main_process:
+                _level(book, recipe)
+                _save(book, job, recipe, outcome)
+            accelerator.wait_for_everyone()
     return missing
+
+
+def _goes_on(book: Recipebook, job: Job, file: Path, note: Callable[[str], None] | None) -> bool:
+    """Whether a network that is there is to be trained further: its budget has grown."""
+    checkpoint = book.out / "training" / job.name / "checkpoint.pt"
+    header = read_header(read_metadata(file))
+    steps, now = 0 if header is None else header.steps, book.settings.steps
+    why = "has no checkpoint to go on from"
+    if checkpoint.is_file():
+        left, differing = budget_left(checkpoint, book.settings, identity(book, job))
+        if not left or not differing:
+            return left
+        why = f"was trained otherwise ({'; '.join(differing)})"
+    if note is not None and now is not None and 0 < steps < now:
+        note(f"{file}: stays at {steps} steps: it {why}")
+    return False
+
+
+def _teacher_source(book: Recipebook, stage: int) -> str:
+    """Where a teacher's given encoder comes from."""
+    own = own_teacher_encoder(book, stage)
+    if own is None:
+        return TEACHER_WEIGHTS[book.spec.family]
+    header = read_header(read_metadata(own))
+    return (header.source if header is not None else "") or own.parent.name
 
 
 def _check_folder(book: Recipebook) -> None:
@@ -155,6 +215,8 @@ def _level(book: Recipebook, recipe: Recipe) -> None:
 
 def _save(book: Recipebook, job: Job, recipe: Recipe, outcome: Outcome) -> None:
     spec, settings = book.spec, book.settings
+    terms = outcome.final_terms()
+    start, earlier_steps = start_header(book, job)
     header = Header(
         family=spec.family,
         method=spec.method,
@@ -163,10 +225,18 @@ def _save(book: Recipebook, job: Job, recipe: Recipe, outcome: Outcome) -> None:
         role=job.role,
         compressor=book.made_by,
         data=book.data,
+        teacher=teacher_digest(book, job),
         steps=outcome.steps,
+        earlier_steps=earlier_steps,
+        start=start,
         batch=settings.batch,
+        crop=book.crops.size,
+        learning_rate=settings.learning_rate,
+        schedule=settings.schedule,
+        loss_weights=losses_json({key: getattr(recipe.weights, key) for key in terms}),
+        variant=book.variant,
         seed=settings.seed,
-        losses=losses_json(outcome.final_terms()),
+        losses=losses_json(terms),
         command=book.command,
         version=project_version(),
     )
@@ -192,8 +262,8 @@ def _save(book: Recipebook, job: Job, recipe: Recipe, outcome: Outcome) -> None:
             job.stage,
             "encoder",
             "teacher",
-            source=TEACHER_WEIGHTS[spec.family],
+            source=_teacher_source(book, job.stage),
         )
-        encoder = teacher_encoder(spec.family, job.stage)
+        encoder = teacher_encoder(spec.family, job.stage, book.teacher)
         save_network(own_files(book.out, (job.stage,))[0][0], encoder.state_dict(), given)
     save_network(book.out / f"{job.name}.safetensors", tensors, header)

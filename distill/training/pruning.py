@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from distill.networks import Encoder
+from distill.networks import Decoder, Encoder
 
 
-def kept_filters(teacher: Encoder, student: Encoder) -> dict[str, Tensor]:
-    """Indices of the filters that a student keeps of each of its convolutions, ascending.
+def kept_filters(teacher: Encoder | Decoder, student: Encoder | Decoder) -> dict[str, Tensor]:
+    """Find the filters that a student keeps of each of its convolutions: indices, ascending.
 
     Raises:
         ValueError: for a student that is wider than its teacher.
@@ -39,6 +39,22 @@ def prune_encoder(teacher: Encoder, widths: Sequence[int], stage: int) -> Encode
         key: value.clone() for key, value in teacher.conv0.state_dict(prefix="conv0.").items()
     }
     student.load_state_dict(colours | _sliced(teacher, student, torch.arange(3)))
+    return student
+
+
+def prune_decoder(decoder: Decoder, teacher: Encoder, widths: Sequence[int]) -> Decoder:
+    """Make a student's decoder of a teacher's strongest filters.
+
+    Args:
+        decoder: the teacher's.
+        teacher: its encoder; the channels that a student's features keep are its strongest.
+        widths: channels of the student's blocks 1 to the decoder's stage.
+    """
+    stage = decoder.stage
+    student = Decoder(decoder.family, widths, stage, final_relu=decoder.final_relu)
+    features = kept_filters(teacher, Encoder(teacher.family, widths, stage))
+    inputs = features[teacher.description[-1].name].cpu()
+    student.load_state_dict(_sliced(decoder, student, inputs))
     return student
 
 
@@ -67,7 +83,9 @@ def level_features(encoder: Encoder, reader: nn.Conv2d, images: Tensor) -> None:
     reader.weight.div_(scale[None, :, None, None])
 
 
-def _sliced(teacher: Encoder, student: Encoder, inputs: Tensor) -> dict[str, Tensor]:
+def _sliced(
+    teacher: Encoder | Decoder, student: Encoder | Decoder, inputs: Tensor
+) -> dict[str, Tensor]:
     """The kept filters of each convolution, each reading what the one before keeps."""
     state = {}
     for name, outputs in kept_filters(teacher, student).items():

@@ -202,11 +202,19 @@ class AdainDecoderRecipe(Recipe):
 
 
 class EmbeddedEncoder(nn.Module):
-    """A student encoder with its linear embeddings: ``embedding{k}_1``, 1x1, student to teacher."""
+    """A student encoder with its embeddings: ``embedding{k}_1``, 1x1, student to teacher.
 
-    def __init__(self, encoder: Encoder, teacher_widths: tuple[int, ...]) -> None:
+    Args:
+        encoder: the student's.
+        teacher_widths: channels of the teacher's blocks 1 to the encoder's stage.
+        relu: end each embedding with a ReLU; without, it is linear.
+    """
+
+    def __init__(
+        self, encoder: Encoder, teacher_widths: tuple[int, ...], *, relu: bool = False
+    ) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.relu = encoder, relu
         # The colour conversion belongs to the input, not to what is compressed.
         encoder.conv0.requires_grad_(False)
         for k, wide in enumerate(teacher_widths, start=1):
@@ -220,7 +228,8 @@ class EmbeddedEncoder(nn.Module):
 
     def embed(self, features: list[Tensor]) -> list[Tensor]:
         """Student features of relu1_1, relu2_1, ... in the teacher's widths."""
-        return [convolve(x, self.embedding(k)) for k, x in enumerate(features, start=1)]
+        mapped = [convolve(x, self.embedding(k)) for k, x in enumerate(features, start=1)]
+        return [x.relu() for x in mapped] if self.relu else mapped
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Embedded features of every layer."""
@@ -267,8 +276,9 @@ class EncoderRecipe(Recipe):
         decoder: the teacher's decoder, frozen, through which the embedded features must rebuild
             the image (WCT) or give the stylised one (AdaIN); None trains on the features alone
             (``fitnet``).
-        style: whether the collaboration is AdaIN's (content and style loss) or the image's
-            reconstruction (pixel and perceptual loss).
+        style: for AdaIN: paintings are seen beside the photographs, and the collaboration is
+            AdaIN's (content and style loss) in the place of the image's reconstruction (pixel and
+            perceptual loss).
     """
 
     def __init__(
@@ -283,7 +293,7 @@ class EncoderRecipe(Recipe):
         super().__init__(teacher, student, weights)
         self.student = student
         self.decoder = None if decoder is None else decoder.requires_grad_(False)
-        self.needs_style = style and decoder is not None
+        self.needs_style = style
 
     @torch.no_grad()
     def fit_embeddings(self, batches: Iterable[Tensor]) -> None:
@@ -323,6 +333,13 @@ class JointRecipe(Recipe):
 
     What ``pruned`` (from the teacher's strongest filters) and ``scratch`` (from random weights)
     do for their encoder: the teacher serves the perceptual term only.
+
+    Args:
+        encoder: the student's, to be trained.
+        decoder: the student's, to be trained.
+        loss_network: the teacher's encoder to the same stage.
+        style: for AdaIN: rebuild paintings beside the photographs, so that every compressor's
+            encoder sees the same images.
     """
 
     def __init__(
@@ -331,15 +348,21 @@ class JointRecipe(Recipe):
         decoder: Decoder,
         loss_network: Encoder,
         weights: LossWeights = DECODER_WEIGHTS,
+        *,
+        style: bool = False,
     ) -> None:
         encoder.conv0.requires_grad_(False)
         super().__init__(
             loss_network, nn.ModuleDict({"encoder": encoder, "decoder": decoder}), weights
         )
         self.encoder, self.decoder = encoder, decoder
+        self.needs_style = style
 
     def forward(self, content: Tensor, style: Tensor | None = None) -> Terms:
         """``pixel`` and ``perceptual``."""
+        if self.needs_style:
+            assert style is not None
+            content = torch.cat((content, style))
         rebuilt = self.decoder(self.encoder(content))
         return self.reconstruction_terms(rebuilt, content, self.teacher_features(content))
 

@@ -27,6 +27,8 @@ class Settings:
     schedule: Schedule = "constant"
     warmup: float = 0.0
     """Part of the budget over which the learning rate rises from 0."""
+    rate_decay: float = 0.0
+    """At step n the learning rate is divided by 1 + this x n (Huang and Belongie's code: 5e-5)."""
     weight_decay: float = 0.0
     clip: float | None = None
     """Largest norm of the gradient; None for no limit."""
@@ -44,8 +46,10 @@ class Settings:
                 raise UserError(f"{name}: {value} is not above 0")
         if not 0 <= self.warmup < 1:
             raise UserError(f"warmup: {self.warmup} is not a part of the budget from 0 to below 1")
-        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
-            raise UserError(f"weight_decay: {self.weight_decay} is not 0 or above")
+        for name in ("weight_decay", "rate_decay"):
+            value = getattr(self, name)
+            if not (value >= 0 and math.isfinite(value)):
+                raise UserError(f"{name}: {value} is not 0 or above")
         for name, value in self.loss_weights.items():
             if not (value >= 0 and math.isfinite(value)):
                 raise UserError(f"loss_weight: {name}={value} is not 0 or above")
@@ -57,8 +61,11 @@ class Settings:
         assert self.minutes is not None
         return elapsed_s / (60 * self.minutes)
 
-    def rate(self, progress: float) -> float:
-        """Learning rate at a part of the budget."""
+    def rate(self, progress: float, step: int = 0) -> float:
+        """Return the learning rate at a part of the budget, which is at a step."""
+        return self._scheduled(progress) / (1 + self.rate_decay * step)
+
+    def _scheduled(self, progress: float) -> float:
         if progress < self.warmup:
             return self.learning_rate * max(progress / self.warmup, 1e-3)
         if self.schedule == "constant":

@@ -1,5 +1,6 @@
 """``distill train`` as a user runs it, at toy size: whole models, resume, several processes."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,14 +15,21 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from distill.command_line import run_app
 from distill.commands import app
 from distill.header import read_header
+from distill.models import parse_model
+from distill.networks import Encoder
 from distill.training import loop
+from distill.training.book import COMPRESSORS, Job, Recipebook
+from distill.training.building import build_recipe
 from distill.training.checkpoints import save_checkpoint
-from distill.weights import read_tensors
+from distill.training.data import Crops, list_images
+from distill.training.lock import LOCK, lock_networks
+from distill.training.settings import Settings
+from distill.weights import read_tensors, sha256
 
 TOY = ["--steps", "3", "--batch", "2", "--crop", "16", "--device", "cpu", "--no-tensorboard"]
 
@@ -151,13 +159,19 @@ def test_another_training_is_not_resumed(
     if not finished:
         (out / "stage1-encoder.safetensors").unlink()
         (out / "training/stage1-encoder/joint-decoder.safetensors").unlink()
-    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    before = contents(out)
     other = [part.format(extra=extra) for part in now]
     assert run_app(app, "distill", [*command, *other, "--resume"]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert says in error
     assert "give the same, or another --out" in error
-    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
+    assert contents(out) == before
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Of all files below a folder, but for locks."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
+    return {file: file.read_bytes() for file in files}
 
 
 def test_a_decoder_is_not_made_on_the_encoder_of_another_compressor(
@@ -264,6 +278,127 @@ def train_on(device: str, photos: Path, folder: Path, monkeypatch: pytest.Monkey
     command = ["evaluate", f"adain-vgg16-64x:{parts}", "--content", str(photos), "--style"]
     command += [str(photos), "--out", str(folder / "evaluation"), "--device", device]
     assert run_app(app, "distill", [*command, "--size", "64", "--pairs", "2", "--quiet"]) == 0
+
+
+def test_more_steps_go_on_encoder_first(
+    photos: Path, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*student_command(photos, teacher, tmp_path), "--stages", "1"]
+    assert run_app(app, "distill", command) == 0
+    before = contents(tmp_path)
+    assert run_app(app, "distill", [*command, "--steps", "5", "--seed", "1", "--resume"]) == 0
+    assert "stays at 3 steps: it was trained otherwise (seed 0 then, 1 now)" in (
+        capsys.readouterr().err
+    )
+    assert contents(tmp_path) == before
+    assert run_app(app, "distill", [*command, "--steps", "5", "--resume"]) == 0
+    for role in ("encoder", "decoder"):
+        path = tmp_path / f"stage1-{role}.safetensors"
+        header = read_header(read_tensors(path)[1])
+        assert header is not None
+        assert header.steps == 5
+        assert path.read_bytes() != before[path]
+    for path in tmp_path.rglob("checkpoint.pt"):
+        path.unlink()
+    assert run_app(app, "distill", [*command, "--steps", "9", "--resume"]) == 0
+    assert "stays at 5 steps: it has no checkpoint to go on from" in capsys.readouterr().err
+
+
+def test_headers_say_what_a_network_was_made_of(
+    photos: Path, teacher: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    only = ["--stages", "1", "--only", "encoder", "--learning-rate", "1e-3"]
+    assert run_app(app, "distill", [*student_command(photos, teacher, first), *only]) == 0
+    command = [*student_command(photos, teacher, second), *only, "--start", str(first)]
+    command += ["--loss-weight", "embedding=2", "--embedding", "relu", "--no-align", "--steps", "4"]
+    assert run_app(app, "distill", command) == 0
+    plain, started = (
+        read_header(read_tensors(out / "stage1-encoder.safetensors")[1]) for out in (first, second)
+    )
+    assert plain is not None
+    assert started is not None
+    assert (plain.learning_rate, plain.schedule, plain.crop) == (1e-3, "constant", 16)
+    assert plain.teacher == sha256(teacher / "stage1-decoder.safetensors")[:16]
+    assert (plain.earlier_steps, plain.all_steps, plain.start, plain.variant) == (0, 3, "", "")
+    assert json.loads(plain.loss_weights) == {"embedding": 10, "pixel": 1, "perceptual": 1}
+    assert json.loads(started.loss_weights) == {"embedding": 2, "pixel": 1, "perceptual": 1}
+    assert (started.steps, started.earlier_steps, started.all_steps) == (4, 3, 7)
+    assert started.start == sha256(first / "stage1-encoder.safetensors")[:16]
+    assert started.variant == "not aligned, embedding relu"
+
+
+@pytest.mark.parametrize("compressor", ["collaborative", "pruned", "fitnet"])
+def test_a_plainly_pruned_start_makes_a_student(
+    compressor: str, photos: Path, teacher: Path, tmp_path: Path
+) -> None:
+    command = [*student_command(photos, teacher, tmp_path), "--stages", "2", "--no-align"]
+    assert run_app(app, "distill", [*command, "--compressor", compressor]) == 0
+
+
+def test_a_teachers_own_encoder_is_what_is_learnt_from(
+    photos: Path, teacher: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(teacher, other)
+    path = other / "stage1-encoder.safetensors"
+    tensors, metadata = read_tensors(path)
+    tensors["conv1_1.weight"] *= -3
+    save_file(tensors, path, metadata=metadata)
+    only = ["--stages", "1", "--only", "encoder"]
+    students = []
+    for folder in (teacher, other):
+        out = tmp_path / f"of-{folder.name}"
+        assert run_app(app, "distill", [*student_command(photos, folder, out), *only]) == 0
+        students.append(read_tensors(out / "stage1-encoder.safetensors"))
+    (ours, first), (theirs, second) = students
+    assert not torch.equal(ours["conv1_1.weight"], theirs["conv1_1.weight"])
+    assert second["teacher"].split() == [first["teacher"], sha256(path)[:16]]
+    decoders = tmp_path / "decoders"
+    command = ["train", "--ratio", "1", "--stages", "1", "--teacher", str(other)]
+    command += ["--data", str(photos), "--out", str(decoders), *TOY]
+    assert run_app(app, "distill", command) == 0
+    kept = load_file(decoders / "stage1-encoder.safetensors")
+    assert torch.equal(kept["conv1_1.weight"], tensors["conv1_1.weight"])
+
+
+def test_two_trainings_do_not_make_one_network(
+    photos: Path, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = student_command(photos, teacher, tmp_path)
+    with lock_networks(tmp_path, ["stage2-encoder"]):
+        assert run_app(app, "distill", [*command, "--stages", "2"]) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert f"another training (process {os.getpid()}) makes stage2-encoder here" in error
+        assert run_app(app, "distill", [*command, "--stages", "1"]) == 0
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+def test_every_compressor_sees_the_same_images(
+    compressor: str, photos: Path, tmp_path: Path
+) -> None:
+    """Photographs and paintings, for AdaIN's encoders; else none is at equal data."""
+    images = list_images([photos])
+    book = Recipebook(
+        spec=parse_model("adain-vgg16-64x"),
+        compressor=compressor,
+        out=tmp_path,
+        content=images,
+        styles=images,
+        crops=Crops(16, (16, 16)),
+        settings=Settings(steps=1, batch=2),
+        aligned=False,
+    )
+    recipe = build_recipe(book, Job(4, "encoder"))
+    assert recipe.needs_style
+    seen: list[int] = []
+    encoder = next(m for m in recipe.trainable.modules() if isinstance(m, Encoder))
+    features = encoder.features
+    encoder.features = lambda images, layers: (  # type: ignore[method-assign]
+        seen.append(len(images)) or features(images, layers)
+    )
+    recipe(torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16))
+    assert seen == [4]
 
 
 def test_encoders_alone_then_decoders(photos: Path, teacher: Path, tmp_path: Path) -> None:

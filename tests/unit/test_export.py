@@ -16,10 +16,11 @@ from distill.command_line import run_app
 from distill.commands import app
 from distill.embed import embed
 from distill.errors import EnvironmentUnfitError, UserError
-from distill.exporting.manifest import alignment
+from distill.exporting.manifest import alignment, roles
 from distill.exporting.model import ImageSize, default_check_sizes, export_model
 from distill.exporting.onnx_check import CheckFailedError, OnnxNetwork, compare
 from distill.exporting.onnx_graph import to_onnx
+from distill.exporting.picture_check import LEAST_DB, compare_pictures
 from distill.models import ModelSpec, parse_model
 from distill.networks import CONVS_PER_BLOCK, Decoder, Encoder, encoder_convs, seed_weights
 from distill.weights import load_named, read_tensors, sha256
@@ -391,3 +392,54 @@ def test_wrong_use_ends_with_one_line(arguments, expected, tmp_path, capsys):
 def test_a_model_that_does_not_exist_is_answered_with_the_nearest(tmp_path, capsys):
     assert run_app(app, "distill", ["export", "wct-vgg16-15x", str(tmp_path / "out")]) == 2
     assert "did you mean 'wct-vgg16-16x'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["adain-vgg16-64x", "wct-vgg16-64x"])
+def test_a_model_run_by_its_manifest_paints_the_suites_picture(tmp_path: Path, model: str) -> None:
+    """At sizes off the grid, by ONNX Runtime."""
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    spec = trained(tmp_path / "model", model)
+    result = export_model(spec, tmp_path / "out", onnx=True)
+    assert min(picture.psnr_db for picture in result.pictures) > 80
+    manifest = json.loads(result.manifest.read_text())
+    assert manifest["alignment"] == 16
+    measured = [entry["psnr_db"] for entry in manifest["pictures"]["differences"]]
+    assert measured == [round(picture.psnr_db, 1) for picture in result.pictures]
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("alignment",), 8),
+        (("statistics", "variance_divisor_less"), -400),
+        (("statistics", "epsilon"), 10.0),
+    ],
+)
+def test_each_word_of_the_manifest_matters(
+    tmp_path: Path, keys: tuple[str, ...], value: float
+) -> None:
+    """With another it is another picture: none is there for show."""
+    spec = trained(tmp_path / "model")
+    result = export_model(spec, tmp_path / "out")
+    manifest = json.loads(result.manifest.read_text())
+    networks = load_cascade(spec)
+    exported = {(p.encoder.stage, role): n for p in networks.pairs for role, n in roles(p)}
+    right = compare_pictures(networks, "adain", manifest, exported)
+    assert min(picture.psnr_db for picture in right) > 80
+    place = manifest
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    wrong = compare_pictures(networks, "adain", manifest, exported)
+    assert min(picture.psnr_db for picture in wrong) < 60
+
+
+def test_fp16_is_compared_with_the_model_that_was_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = trained(tmp_path / "model")
+    result = export_model(spec, tmp_path / "half", dtype="fp16")
+    assert 30 < min(picture.psnr_db for picture in result.pictures) < 100
+    monkeypatch.setitem(LEAST_DB, "fp16", 200.0)
+    assert "dB from the suite's" in problem_of(spec, tmp_path / "none", dtype="fp16")
+    assert not (tmp_path / "none").exists()
