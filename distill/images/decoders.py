@@ -34,6 +34,8 @@ MAX_READ_PIXELS = 1_000_000_000
 """Largest picture that is read whole: 1000 MP, which is 3 GB as RGB of 8 bits."""
 _FETCHED = 1 << 16
 """Bytes that are asked of libvips at a time."""
+_CONVERTED = 64
+"""Rows of floats that become whole numbers at a time."""
 _RAW_EXIF = "Raw profile type exif"
 """Keyword of the text in which older software keeps the EXIF of a PNG."""
 _TYPES = {
@@ -352,7 +354,11 @@ def as_integers(pixels: npt.NDArray[Any], name: str) -> npt.NDArray[np.unsignedi
             raise UserError(
                 f"{name}: floating-point pixels must lie in 0..1; found {low:g} to {high:g}"
             )
-        return np.rint(pixels.astype(np.float64) * 65535).astype(np.uint16)
+        levels = np.empty(pixels.shape, np.uint16)
+        for top in range(0, len(pixels), _CONVERTED):
+            rows = slice(top, top + _CONVERTED)
+            levels[rows] = np.rint(pixels[rows].astype(np.float64) * 65535)
+        return levels
     if pixels.dtype in (np.uint8, np.uint16):
         return pixels.copy()
     least, most = int(pixels.min()), int(pixels.max())
