@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.errors import UserError
+from bench.errors import UserError, disk_error
 from distill.streams import courtesy
 from distill.suggest import did_you_mean_path, shown
 
@@ -201,15 +201,17 @@ def _folder(out: Path, runs: Sequence[Path]) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{out}: cannot be made: {error.strerror}") from None
+        raise disk_error(error, f"{out}: cannot be made: {error.strerror}") from None
     return out
 
 
 def _mapping(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     import yaml
 
+    from distill.files import read_regular
+
     try:
-        content = parse(path.read_text(encoding="utf-8"))
+        content = parse(read_regular(path).decode())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

@@ -1,5 +1,5 @@
 """The errors a user can cause, under the name the benchmark's own code uses."""
 
-from distill.errors import EnvironmentUnfitError, UserError
+from distill.errors import EnvironmentUnfitError, UserError, disk_error
 
-__all__ = ["EnvironmentUnfitError", "UserError"]
+__all__ = ["EnvironmentUnfitError", "UserError", "disk_error"]

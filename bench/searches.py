@@ -36,6 +36,7 @@ from bench.run.records import write_file
 from bench.run.schedule import Measured, deadline_s
 from bench.run.store import RunFolder
 from bench.scenario import Scenario, load_scenario
+from distill.files import read_regular
 
 FILE = "max_resolution.json"
 PROBES = "max_resolution"
@@ -146,7 +147,7 @@ def read_searches(run_dir: Path) -> list[Search]:
     if not path.exists():
         return []
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular(path))
         return [Search.model_validate(one) for one in content["searches"]]
     except (OSError, ValueError, ValidationError, KeyError, TypeError) as error:
         text = " ".join(str(error).split())

@@ -1,10 +1,14 @@
 """Files that are whole or not there."""
 
+import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from distill.errors import UserError
+from distill.suggest import one_line
 
 LONGEST_NAME = 255
 """Bytes of a file's name that file systems allow."""
@@ -22,6 +26,52 @@ def is_visible_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+MAX_BYTES = 200 * 10**6
+"""Largest text file, such as JSON, that is read as a whole."""
+
+
+def read_regular(path: Path, *, most: int = MAX_BYTES) -> bytes:
+    """The content of a file that a user names, or that lies in a folder of a user's.
+
+    A pipe or a device (``/dev/stdin``, ``/dev/full``) may never end, and keep a command waiting or
+    fill the memory.
+
+    Raises:
+        OSError: when it cannot be read.
+        UserError: for what is not a regular file, or is larger than ``most`` bytes.
+    """
+    # Opening a pipe that nobody writes to would wait.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise UserError(one_line(f"{path}: is {kind}; a file is needed"))
+    with os.fdopen(descriptor, "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise UserError(one_line(f"{path}: is larger than {most // 10**6} MB, which is not read"))
+    return content
+
+
+@contextlib.contextmanager
+def folder_made(path: Path) -> Iterator[Path]:
+    """Make a folder and those on the way; where what is done in it fails, leave none that is empty.
+
+    Raises:
+        OSError: when the disk refuses.
+    """
+    absent = [one for one in (path, *path.parents) if not os.path.lexists(one)]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield path
+    except BaseException:
+        for one in absent:
+            with contextlib.suppress(OSError):  # not empty, or never made
+                one.rmdir()
+        raise
 
 
 def expanded(text: str) -> Path:
@@ -81,7 +131,7 @@ def temporary_path(path: Path, ending: str) -> Path:
     return path.with_name(f".{path.name}{ending}")
 
 
-@contextmanager
+@contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Give an ``OSError`` the name of the file that is written: one of ``write`` has none."""
     try:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from distill.errors import UserError
+from distill.files import is_visible_file
 from distill.weights import download, read_checked, read_tensors, torchvision_file
 
 BACKBONE = "AlexNet_Weights.IMAGENET1K_V1"
@@ -65,10 +66,7 @@ class Lpips:
 def cached_backbone() -> Path | None:
     """AlexNet's file in torch's cache; None where there is none, or where nobody may look."""
     path = torchvision_file(BACKBONE)[1]
-    try:
-        return path if path.is_file() else None
-    except OSError:
-        return None
+    return path if is_visible_file(path) else None
 
 
 def _backbone_tensors(backbone: str) -> tuple[str, dict[str, Tensor]]:

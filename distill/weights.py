@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from distill.errors import UserError
+from distill.files import is_visible_file
 from distill.networks import TEACHER_WIDTHS, Encoder
 from distill.quantise import restored
 from distill.registry import REGISTRY, NamedWeights
@@ -181,7 +182,7 @@ def download(weights: str) -> dict[str, Tensor]:
     url, target = torchvision_file(weights)
     # The publisher puts it into the name; torch checks it after a download only.
     stated = target.stem.rpartition("-")[2]
-    if target.is_file() and not (found := sha256(target)).startswith(stated):
+    if is_visible_file(target) and not (found := sha256(target)).startswith(stated):
         raise UserError(
             f"{weights}: {target} is damaged (SHA-256 {found[:8]}..., not {stated}...); delete it "
             "and try again"

@@ -5,6 +5,7 @@ ab-NAME-TIME/  ab.json  base/RUN_FOLDER  new/RUN_FOLDER  base.log  new.log
 
 import contextlib
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -25,12 +26,14 @@ from bench.ab.interpreters import (
 )
 from bench.ab.turns import SIDES, Driver, Side, take_turns
 from bench.cells import Cell, Frozen
-from bench.errors import UserError
+from bench.errors import UserError, disk_error
 from bench.run.interrupts import interruptible
 from bench.run.progress import duration_text, label, outcome, printable
 from bench.run.records import read_record, read_records, write_file
 from bench.run.store import SCENARIO, make_unique
+from bench.run.turn_numbers import TurnCounter
 from bench.scenario import load_scenario
+from distill.files import folder_made, read_regular
 from distill.suggest import one_line
 
 PLAN = "ab.json"
@@ -71,11 +74,16 @@ def create(plan: Plan, out: Path) -> Path:
     """Make ``out/ab-NAME-TIME`` for a measurement."""
     name = load_scenario(Path(plan.scenario), plan.overrides).name
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        folder = make_unique(out, f"ab-{name}-{datetime.now():%Y%m%d-%H%M%S}")
+        with folder_made(out):
+            folder = make_unique(out, f"ab-{name}-{datetime.now():%Y%m%d-%H%M%S}")
+            try:
+                write_plan(plan, folder)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
     except OSError as error:
-        raise UserError(one_line(f"{out}: no folder can be made there: {error.strerror}")) from None
-    write_plan(plan, folder)
+        message = one_line(f"{out}: no folder can be made there: {error.strerror}")
+        raise disk_error(error, message) from None
     return folder
 
 
@@ -88,7 +96,7 @@ def read_plan(folder: Path) -> Plan:
     """The plan of a measurement. Raises ``UserError`` if ``folder`` holds none."""
     path = folder / PLAN
     try:
-        return Plan.model_validate(json.loads(path.read_bytes()))
+        return Plan.model_validate(json.loads(read_regular(path)))
     except OSError as error:
         raise UserError(
             one_line(f"{folder}: not a folder of 'bench ab': {PLAN}: {error.strerror}")
@@ -182,7 +190,8 @@ def measure(
             )
             job = _job(plan, folder, side) | {"root": str(tree), "worker": worker}
             drivers[side].send(job)
-        _watch(drivers, plan, done=_records(folder), total=total, say=say)
+        begun = [run for side in SIDES if (run := _run_folder(folder, side))]
+        _watch(drivers, plan, begun=begun, done=_records(begun), total=total, say=say)
     return Runs(*(_found(folder, side) for side in SIDES))
 
 
@@ -209,14 +218,17 @@ def _watch(
     drivers: Mapping[Side, Driver],
     plan: Plan,
     *,
+    begun: Sequence[Path],
     done: int,
     total: int,
     say: Callable[[str], object],
 ) -> None:
+    turns = TurnCounter(*begun)
     began: float | None = None
     before = done + 1
     for side, _, path in take_turns(drivers["base"], drivers["new"], seed=plan.seed):
         done += 1
+        turns.ended(path)
         try:
             record = read_record(path)
         except ValueError as error:
@@ -230,9 +242,8 @@ def _watch(
         say(printable(line))
 
 
-def _records(folder: Path) -> int:
+def _records(runs: Sequence[Path]) -> int:
     """How many processes have been measured before."""
-    runs = [run for side in SIDES if (run := _run_folder(folder, side))]
     return sum(len(read_records(run, report=lambda _: None)) for run in runs)
 
 

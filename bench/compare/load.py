@@ -14,6 +14,9 @@ from bench.errors import UserError
 from bench.record import Record
 from bench.run.records import CELLS, parse_record, read_records
 from bench.run.store import ENVIRONMENT, SCENARIO, check_run_folder
+from bench.run.turn_numbers import Turns, read_turns
+from bench.scenario.load import MAX_FILE_BYTES
+from distill.files import read_regular
 from distill.suggest import did_you_mean_path, one_line
 
 BASELINE_FORMAT = "ultrastyle-bench baseline"
@@ -72,7 +75,7 @@ def load_side(path: Path, *, baselines: Path) -> Side:
 def read_json(path: Path) -> Any:
     """What a JSON file holds. Raises ``UserError`` if it cannot be read."""
     try:
-        text = path.read_bytes()
+        text = read_regular(path)
     except OSError as error:
         raise UserError(one_line(f"{path}: cannot be read: {error.strerror}")) from None
     if not text.strip():
@@ -107,7 +110,7 @@ def read_run(path: Path) -> Stored:
         raise UserError(one_line(f"{path}: has no records: nothing was measured"))
     environment = read_json(path / ENVIRONMENT)
     try:
-        scenario = yaml.safe_load((path / SCENARIO).read_bytes())
+        scenario = yaml.safe_load(read_regular(path / SCENARIO, most=MAX_FILE_BYTES))
     except OSError as error:
         raise UserError(one_line(f"{path / SCENARIO}: cannot be read: {error.strerror}")) from None
     except (yaml.YAMLError, ValueError, RecursionError):  # an impossible date is a ValueError
@@ -155,13 +158,13 @@ def read_baseline(path: Path, content: Any = None) -> Stored:
 
 
 def _run_side(path: Path) -> Side:
-    return _side(str(path), "run", read_run(path))
+    return _side(str(path), "run", read_run(path), turns=read_turns(path))
 
 
-def _side(path: str, kind: Any, stored: Stored) -> Side:
+def _side(path: str, kind: Any, stored: Stored, *, turns: Turns | None = None) -> Side:
     scenario = stored["scenario"]
     measure = scenario.get("measure")
-    cells = cells_of(stored.records, path=path)
+    cells = cells_of(stored.records, path=path, turns=turns)
     return Side(
         path=path,
         kind=kind,

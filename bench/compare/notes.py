@@ -1,5 +1,6 @@
 """What the clock and the numbers as a whole say about how two sides were measured."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -18,21 +19,35 @@ def taking_turns(base: Sequence[Process], new: Sequence[Process]) -> bool:
     """Whether the n-th processes of the sides ran next to each other, the turns one by one."""
     if len(base) != len(new):
         return False
-    ends = 0.0
+    ends = -math.inf
+    numbered = _numbered((*base, *new))
     for before, after in zip(base, new, strict=True):
-        spans = sorted(
-            (process.began, process.ended)
-            for process in (before, after)
-            if process.began is not None and process.ended is not None
-        )
+        spans = sorted(span for process in (before, after) if (span := _span(process, numbered)))
         if len(spans) < 2 or spans[0][0] < ends or spans[1][0] < spans[0][1]:
             return False
         ends = spans[1][1]
     return True
 
 
+def _numbered(processes: Sequence[Process]) -> bool:
+    """Whether all had turns of one session, which tell the order whatever the clock did."""
+    sessions = {None if process.turn is None else process.turn[0] for process in processes}
+    return len(sessions) == 1 and None not in sessions
+
+
+def _span(process: Process, numbered: bool) -> tuple[float, float] | None:
+    """Begin and end, in turns if processes are numbered, else in seconds; None if not known."""
+    if numbered and process.turn is not None:
+        return process.turn[1], process.turn[1]
+    if process.began is None or process.ended is None:
+        return None
+    return process.began, process.ended
+
+
 def _at_the_same_time(base: Side, new: Side) -> bool:
     """Whether processes of the two sides ran at once, and so disturbed each other."""
+    if _numbered([p for side in (base, new) for c in side.cells.values() for p in c.processes]):
+        return False  # they took turns
     spans = sorted(
         (process.began, process.ended, side)
         for side, one in enumerate((base, new))

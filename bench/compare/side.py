@@ -12,6 +12,7 @@ from bench.measure.conditions import disturbances
 from bench.passes import is_cold
 from bench.record import FAILED, Record, cut_by_run
 from bench.run.schedule import DECIDED
+from bench.run.turn_numbers import Turns
 from distill.errors import UserError
 
 Key = tuple[tuple[str, Any], ...]
@@ -46,6 +47,8 @@ class Process:
     """Whether its latency is that of the first pass: there was no time for another."""
     conditions: tuple[str, ...] | None = None
     """What disturbed it, as records have it; None where that was not watched."""
+    turn: tuple[str, int] | None = None
+    """Session and number where two sides took turns: what tells the order, whatever the clock."""
 
 
 @dataclass(frozen=True)
@@ -128,15 +131,17 @@ class Side:
         return None if version is None else str(version)
 
 
-def cells_of(records: Iterable[Record], *, path: str) -> dict[Key, SideCell]:
-    """Records by cell, processes in order.
+def cells_of(
+    records: Iterable[Record], *, path: str, turns: Turns | None = None
+) -> dict[Key, SideCell]:
+    """Records by cell, processes in order; ``turns`` where those were kept.
 
     Raises ``UserError`` if a cell was measured under two conditions that do not tell cells apart.
     """
     grouped: dict[Key, list[Record]] = {}
     for record in records:
         grouped.setdefault(tuple(sorted(identity(dict(record)).items())), []).append(record)
-    return {key: _merge(dict(key), group, path=path) for key, group in grouped.items()}
+    return {k: _merge(dict(k), group, path=path, turns=turns) for k, group in grouped.items()}
 
 
 def identity(of: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +157,9 @@ def identity(of: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _merge(identity: Mapping[str, Any], group: Sequence[Record], *, path: str) -> SideCell:
+def _merge(
+    identity: Mapping[str, Any], group: Sequence[Record], *, path: str, turns: Turns | None
+) -> SideCell:
     if len({record.id for record in group}) > 1:
         # The id also stands for the code, the weights and the folders of the images.
         versions = sorted({f"{r.code_version}, cell {r.id}" for r in group})
@@ -180,7 +187,7 @@ def _merge(identity: Mapping[str, Any], group: Sequence[Record], *, path: str) -
         status=told.status,
         reason_code=told.reason_code,
         reason=told.reason,
-        processes=tuple(map(_process, ok)),
+        processes=tuple(_process(record, turns) for record in ok),
         quality=_quality(ok[0]) if ok and told.kind == "quality" else None,
         weights_digest=next((r.weights_digest for r in group if r.weights_digest), None),
     )
@@ -194,7 +201,7 @@ def number(value: float) -> float:
         return math.inf
 
 
-def _process(record: Record) -> Process:
+def _process(record: Record, turns: Turns | None) -> Process:
     began = None
     if record.started_at:
         try:
@@ -213,6 +220,7 @@ def _process(record: Record) -> Process:
         values=values,
         once=is_cold(record),
         conditions=None if record.conditions is None else tuple(disturbances(record.conditions)),
+        turn=None if turns is None else turns.of(record.id, record.repeat),
     )
 
 

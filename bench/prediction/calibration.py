@@ -19,11 +19,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.cells import Cell, Frozen, Precision
+from bench.errors import UserError
 from bench.measure.environment import collect_environment
 from bench.prediction.memory import Overheads
 from bench.prediction.time import Roofline, Timed, fit_roofline
 from bench.prediction.traffic import Work
-from distill.files import write_bytes_atomically
+from distill.files import read_regular, write_bytes_atomically
 
 _SCHEMA = 2
 _LONGEST_S = 300.0
@@ -117,8 +118,8 @@ def load_calibration(
     """
     try:
         path = _path(_identity(like, environment))
-        found = CalibrationFile.model_validate(json.loads(path.read_bytes()))
-    except (OSError, ValueError, ValidationError, RuntimeError):
+        found = CalibrationFile.model_validate(json.loads(read_regular(path)))
+    except (OSError, ValueError, ValidationError, RuntimeError, UserError):
         # Absent, of another version, or of a user who has no home: measured anew.
         return None
     return Calibration(found) if found.schema_version == _SCHEMA else None

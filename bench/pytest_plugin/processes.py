@@ -2,11 +2,13 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,9 +40,12 @@ def measure(check: Check, settings: Settings) -> dict[Role, list[Process]]:
     """
     roles: list[Role] = ["run"] if check.against is None else ["against", "run"]
     found: dict[Role, list[Process]] = {role: [] for role in roles}
+    turn = 0
     for repeat in range(settings.processes):
         for role in roles if repeat % 2 == 0 else reversed(roles):
-            found[role].append(_measure_once(check, settings, role, repeat))
+            process = _measure_once(check, settings, role, repeat)
+            found[role].append(replace(process, turn=(check.fullname, turn)))
+            turn += 1
     return found
 
 
@@ -86,16 +91,18 @@ def _command(test: pytest.Item, scratch: Path) -> list[str]:
     # might be found.
     here = {"", str(config.invocation_params.dir)}
     command = [sys.executable, *([] if here & set(sys.path) else ["-P"]), "-m", "pytest"]
-    command += passed_on(config.invocation_params.args, config.args)
-    command += ["--rootdir", str(config.rootpath)]
+    # With those of the ini file and of the environment, which the process would else read itself.
+    added = [*config.getini("addopts"), *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))]
+    command += passed_on([*added, *config.invocation_params.args], config.args)
+    command += ["-o", "addopts=", "--rootdir", str(config.rootpath)]
     if config.inipath is not None:
         command += ["-c", str(config.inipath)]
     # Not those of this process, which is still using its own.
     command += ["--basetemp", str(scratch / "tmp")]
     if config.pluginmanager.hasplugin("cacheprovider"):
         command += ["-o", f"cache_dir={scratch / 'cache'}"]
-    if config.getoption("xmlpath", None):
-        command.append(f"--junitxml={scratch / 'junit.xml'}")
+    if config.pluginmanager.hasplugin("logging"):
+        command += ["-o", f"log_file={os.devnull}"]
     if config.pluginmanager.hasplugin("xdist"):
         command += ["-n", "0"]
     if config.pluginmanager.hasplugin("pytest_cov"):
@@ -104,7 +111,10 @@ def _command(test: pytest.Item, scratch: Path) -> list[str]:
 
 
 def _environment(of: Mapping[str, str], order: Order) -> dict[str, str]:
-    # Lines that are counted are slow.
-    counting = ("COV_CORE_", "COVERAGE_PROCESS_", "PYTEST_XDIST_", "PYTEST_CURRENT_TEST")
-    kept = {name: value for name, value in of.items() if not name.startswith(counting)}
+    # Lines that are counted are slow; the rest is this process's.
+    left_out = (
+        *("COV_CORE_", "COVERAGE_PROCESS_", "PYTEST_XDIST_"),
+        *("PYTEST_CURRENT_TEST", "PYTEST_ADDOPTS"),
+    )
+    kept = {name: value for name, value in of.items() if not name.startswith(left_out)}
     return _LARGE_BLOCKS_MAPPED | kept | {VARIABLE: order.text()}

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from bench.errors import UserError
 from bench.quality.set_metrics import INCEPTION_WEIGHTS, NETWORKS, Network, NetworkFacts
+from distill.files import is_visible_file
 from distill.weights import fetch, sha256
 
 INCEPTION_URL = (
@@ -76,9 +77,9 @@ def inception_weights(source: str) -> Path:
     """
     cached = Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION_WEIGHTS
     path = cached if source in ("cache", "download") else Path(source)
-    if source == "download" and not path.is_file():
+    if source == "download" and not is_visible_file(path):
         fetch(INCEPTION_URL, path, what="Inception's file of weights", digest=INCEPTION_DIGEST)
-    if not path.is_file():
+    if not is_visible_file(path):
         if source == "cache":
             raise UserError(
                 f"Inception is needed, and torch's cache has no {path.name}; set quality.inception "

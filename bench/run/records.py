@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.errors import EnvironmentUnfitError
+from bench.errors import EnvironmentUnfitError, UserError
 from bench.record import SCHEMA_VERSION, Record
-from distill.files import write_bytes_atomically
+from distill.files import read_regular, write_bytes_atomically
 
 CELLS = "cells"
 IMAGES = "images"
@@ -42,7 +42,9 @@ def write_record(run_dir: Path, record: Record) -> None:
 def read_record(path: Path) -> Record:
     """Read one record file. Raises ``ValueError``, of one line, for anything but a valid record."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular(path))
+    except UserError as error:
+        raise ValueError(str(error)) from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # malformed JSON and malformed UTF-8 alike

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from bench.errors import EnvironmentUnfitError, UserError
+from bench.errors import EnvironmentUnfitError, UserError, disk_error
 from bench.quality.catalogue import TEACHER
 from bench.record import Record
 from bench.run.records import (
@@ -30,7 +30,7 @@ from bench.run.records import (
     write_file,
     write_record,
 )
-from distill.files import UNFINISHED
+from distill.files import UNFINISHED, folder_made, read_regular
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,18 +104,24 @@ class RunFolder:
         """Make ``parent/NAME-YYYYmmdd-HHMMSS``, with a number behind it if that exists."""
         started = (now or datetime.now()).strftime("%Y%m%d-%H%M%S")
         stem = re.sub(r"[^\w.-]+", "-", scenario.name).strip(".-") or "run"
-        try:
-            parent.mkdir(parents=True, exist_ok=True)
-            path = make_unique(parent, f"{stem}-{started}")
-            folder = cls(path)
-            (path / CELLS).mkdir()
-        except OSError as error:
-            raise UserError(
-                f"{parent}: no run folder can be made there: {error.strerror}"
-            ) from None
         text = json.dumps(dict(environment), indent=1, default=str)
-        write_file(path / ENVIRONMENT, (text + "\n").encode())
-        folder.write_scenario(scenario)
+        try:
+            with folder_made(parent):
+                path = make_unique(parent, f"{stem}-{started}")
+                folder = None
+                try:
+                    folder = cls(path)
+                    (path / CELLS).mkdir()
+                    write_file(path / ENVIRONMENT, (text + "\n").encode())
+                    folder.write_scenario(scenario)
+                except BaseException:  # half a run folder is none
+                    if folder is not None:
+                        folder.close()
+                    shutil.rmtree(path, ignore_errors=True)
+                    raise
+        except OSError as error:
+            message = f"{parent}: no run folder can be made there: {error.strerror}"
+            raise disk_error(error, message) from None
         return folder
 
     @classmethod
@@ -126,7 +132,7 @@ class RunFolder:
         """
         check_run_folder(path)
         if not os.access(path / CELLS, os.R_OK | os.W_OK | os.X_OK):
-            raise UserError(f"{path / CELLS}: cannot be written: permission denied")
+            raise EnvironmentUnfitError(f"{path / CELLS}: cannot be written: permission denied")
         folder = cls(path)
         for leftover in [*path.glob(f"*{UNFINISHED}"), *(path / CELLS).glob(f"*{UNFINISHED}")]:
             leftover.unlink(missing_ok=True)
@@ -157,7 +163,7 @@ class RunFolder:
         """What ``environment.json`` holds. Raises ``UserError`` if it is damaged."""
         path = self.path / ENVIRONMENT
         try:
-            content = json.loads(path.read_bytes())
+            content = json.loads(read_regular(path))
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read: {error}") from None
         if not isinstance(content, dict):
@@ -226,7 +232,7 @@ def _take_lock(run_dir: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+        raise disk_error(error, f"{path}: cannot be written: {error.strerror}") from None
     try:
         _lock_within(descriptor, _LOCK_PATIENCE_S)
     except BlockingIOError:

@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from bench.errors import UserError
+from bench.errors import UserError, disk_error
 from bench.images import Pixels, image_size, read_image, resize
 from bench.study.formats import Key, KeyPicture, KeyQuestion
 from bench.study.sheets import BROKEN, Design, Question, duels, make_sheets
@@ -144,7 +144,7 @@ def export_study(
         )
         whole = True
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
+        raise disk_error(error, f"{folder}: cannot be written: {error.strerror or error}") from None
     finally:
         if options.embed or not whole:  # half a study is none
             shutil.rmtree(images, ignore_errors=True)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from bench.cells import Frozen
 from bench.errors import UserError
 from bench.study.sheets import Kind
+from distill.files import read_regular
 from distill.suggest import did_you_mean_path, one_line
 
 MAX_BYTES = 50_000_000
@@ -133,7 +134,7 @@ def _read(path: Path, kind: type[_File], what: str) -> _File:
     try:
         if path.is_file() and path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path}: more than {MAX_BYTES // 10**6} MB, so not {what}")
-        content = path.read_bytes()
+        content = read_regular(path, most=MAX_BYTES)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file{did_you_mean_path(path)}") from None
     except OSError as error:

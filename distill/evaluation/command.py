@@ -63,7 +63,7 @@ def evaluate(
     """
     from distill.command_line import progress_bar
     from distill.devices import resolve_device
-    from distill.errors import UserError
+    from distill.errors import disk_error
     from distill.evaluation.measure import Settings
     from distill.evaluation.measure import evaluate as measure
     from distill.evaluation.page import evaluation_page
@@ -84,7 +84,7 @@ def evaluate(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{out}: cannot be made a folder ({error.strerror})") from error
+        raise disk_error(error, f"{out}: cannot be made a folder ({error.strerror})") from error
     with progress_bar("pairs", quiet=quiet) as report:
         found = measure(
             models,

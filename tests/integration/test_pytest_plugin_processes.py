@@ -4,6 +4,7 @@ What is looked for is far larger than the noise of a busy machine.
 """
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ import pytest
 import bench.measure.memory
 import bench.pytest_plugin.session  # noqa: F401
 from bench.cli import app
-from bench.measure.proc import status_bytes
 from distill.command_line import run_app
+from distill.host import status_bytes
 
 pytest_plugins = "pytester"
 
@@ -150,6 +151,99 @@ def test_a_measuring_process_that_fails_fails_the_test_and_shows_why(pytester: p
         ]
     )
     assert not (pytester.path / "base.json").exists()
+
+
+STREAM = """
+STREAMS = []
+
+def pytest_addoption(parser):
+    parser.addoption("--report-log")
+    parser.addoption("--own-stream")
+    parser.addoption("--data")
+
+def pytest_configure(config):
+    # As plug-ins do that write while the tests run.
+    for name in ("report_log", "own_stream"):
+        if path := config.getoption(name):
+            STREAMS.append(open(path, "w"))
+            config.add_cleanup(STREAMS[-1].close)
+
+def pytest_runtest_logreport(report):
+    if report.when == "call":
+        for stream in STREAMS:
+            print(report.nodeid, file=stream, flush=True)
+"""
+
+
+@pytest.mark.parametrize("where", ["ini", "PYTEST_ADDOPTS"])
+def test_measuring_processes_leave_the_files_of_the_session_alone(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, where: str
+):
+    options = (
+        "--report-log=report.log --own-stream own.log --data data.txt --junitxml=junit.xml "
+        "-o junit_family=xunit2"
+    )
+    pytester.makeini(
+        f"""
+        [pytest]
+        log_file = run.log
+        log_file_level = INFO
+        cache_dir = kept_cache
+        addopts = {options if where == "ini" else ""}
+        """
+    )
+    if where == "PYTEST_ADDOPTS":
+        monkeypatch.setenv("PYTEST_ADDOPTS", options)
+    pytester.makeconftest(STREAM)
+    pytester.makefile(".txt", data="7")
+    pytester.makepyfile(
+        test_it="""
+        import logging
+        from pathlib import Path
+
+        def test_a():
+            logging.getLogger("x").info("first of the parent")
+
+        def test_plain(performance, pytestconfig):
+            data = pytestconfig.getoption("data")
+            assert Path(data).read_text() == "7"  # it is passed on
+            performance.check(lambda: sum(range(100)))
+
+        def test_z():
+            logging.getLogger("x").info("last of the parent")
+        """
+    )
+    result = pytester.runpytest_subprocess(
+        *OPTIONS, "--performance-save=base.json", "--performance-processes=2"
+    )
+    result.assert_outcomes(passed=3)
+    log = (pytester.path / "run.log").read_bytes()
+    assert b"first of the parent" in log
+    assert b"last of the parent" in log
+    names = "test_it.py::test_a\ntest_it.py::test_plain\ntest_it.py::test_z\n"
+    assert (pytester.path / "report.log").read_text() == names
+    assert (pytester.path / "own.log").read_text() == names
+    assert (pytester.path / "junit.xml").read_text().count("<testcase") == 3
+    assert (pytester.path / "kept_cache").is_dir()
+    assert len(json.loads((pytester.path / "base.json").read_bytes())["benchmarks"]) == 1
+
+
+@pytest.mark.parametrize("option", ["--performance-save", "--performance-baseline"])
+@pytest.mark.parametrize("kind", ["/dev/full", "pipe"])
+def test_what_is_no_file_is_refused_at_once(pytester: pytest.Pytester, option: str, kind: str):
+    path = pytester.path / "pipe"
+    if kind == "pipe":
+        os.mkfifo(path)
+    pytester.makepyfile(
+        test_it="""
+        def test_it(performance):
+            performance.check(int)
+        """
+    )
+    file = str(path) if kind == "pipe" else kind
+    result = pytester.runpytest_inprocess(*OPTIONS, f"{option}={file}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {file}: is a pipe or a device; a file is needed"])
 
 
 @needs_peaks

@@ -1,5 +1,7 @@
 """Two runs compared: which cells are the same, how they ended, what environments allow."""
 
+import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from bench.compare.notes import taking_turns
 from bench.compare.result import CellResult, Comparison, Finding, Limits
 from bench.compare.side import Process
 from bench.errors import UserError
+from bench.run.turn_numbers import TurnCounter, Turns, read_turns
 from tests.unit.compare_data import (
     SIZES,
     ci_run,
@@ -482,6 +485,82 @@ def process(repeat: int, began: float | None, lasted: float = 1.0) -> Process:
 def test_whether_sides_took_turns_is_read_from_the_clock(base, new, turns: bool):
     sides = [tuple(process(n, begun) for n, begun in enumerate(side)) for side in (base, new)]
     assert taking_turns(*sides) is turns
+
+
+def numbered(session: str, turns: list[int], *, began: list[float]) -> tuple[Process, ...]:
+    processes = [process(n, begun) for n, begun in enumerate(began)]
+    return tuple(
+        replace(one, turn=(session, turn)) for one, turn in zip(processes, turns, strict=True)
+    )
+
+
+def test_numbers_of_turns_tell_the_order_whatever_the_clock_did():
+    # As if it had been set back by 20 s after the second round.
+    base = numbered("s", [0, 3, 4], began=[100, 106, 88])
+    new = numbered("s", [1, 2, 5], began=[102, 104, 90])
+    assert taking_turns(base, new)
+    assert not taking_turns(tuple(replace(one, turn=None) for one in base), new)
+    # Of two sessions the numbers say nothing, and the clock does.
+    assert not taking_turns(base, numbered("t", [1, 2, 5], began=[102, 104, 90]))
+    assert taking_turns(numbered("s", [0, 1], began=[0, 4]), numbered("t", [0, 1], began=[2, 6]))
+    assert not taking_turns(
+        numbered("s", [0, 1, 2], began=[0, 4, 8]), numbered("s", [3, 4, 5], began=[2, 6, 10])
+    )
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_clock_that_is_set_back_loses_no_pairing(tmp_path: Path, kept: bool):
+    def side(name: str, first: int, seconds: int) -> Path:
+        def change(records: list[dict[str, Any]]) -> None:
+            for record in records:
+                back = 20 if record["repeat"] >= 2 else 0
+                second = 4 * record["repeat"] + seconds + 40 - back
+                record["started_at"] = f"2026-02-17T10:00:{second:02}+00:00"
+                record["duration_s"] = 1.5
+                record["latency_ms"] *= 1 + seconds / 1000
+
+        path = run_folder(
+            tmp_path / name,
+            _changed(performance((64, 64), latencies(6.4, 1.0, 4)), change),
+        )
+        if kept:
+            for record in sorted(path.glob("cells/*.json")):
+                repeat = int(record.stem.rpartition("-")[2])
+                numbers = {record.stem: 2 * repeat + first}
+                known = read_turns(path) or Turns(session="s")
+                text = json.dumps({"session": "s", "numbers": {**known.numbers, **numbers}})
+                (path / "turns.json").write_text(text)
+        return path
+
+    comparison = compared(side("a", 0, 0), side("b", 1, 2))
+    designs = {f.design for cell in comparison.cells for f in cell.findings if f.family == "time"}
+    assert designs == ({"alternating"} if kept else {"separate"})
+
+
+def _changed(records: list[dict[str, Any]], change: Any) -> list[dict[str, Any]]:
+    records = list(records)
+    change(records)
+    return records
+
+
+def test_turns_are_numbered_on_and_kept_with_each_run(tmp_path: Path):
+    for side in ("base", "new"):
+        (tmp_path / side / "cells").mkdir(parents=True)
+    base, new = (tmp_path / side for side in ("base", "new"))
+    turns = TurnCounter()
+    for run, name in ((base, "a-0"), (new, "a-0"), (new, "a-1")):
+        turns.ended(run / "cells" / f"{name}.json")
+    TurnCounter(base, new).ended(base / "cells" / "a-1.json")  # resumed
+    first, second = read_turns(base), read_turns(new)
+    assert first is not None
+    assert second is not None
+    assert (first.numbers, second.numbers) == ({"a-0": 0, "a-1": 3}, {"a-0": 1, "a-1": 2})
+    assert first.session == second.session
+    assert first.of("a", 1) == (first.session, 3)
+    assert first.of("b", 0) is None
+    (new / "turns.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged"):
+        read_turns(new)
 
 
 def test_runs_that_disturbed_each_other_are_told(tmp_path: Path):

@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import os
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from bench.errors import EnvironmentUnfitError, UserError
 from bench.record import Record
 from bench.run import records as record_files
+from bench.run import store
 from bench.run.store import RunFolder, load_frame
 
 
@@ -225,8 +227,42 @@ def test_what_is_not_a_run_folder_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="not a run folder but a file"):
         load_frame(tmp_path / "file")
-    with pytest.raises(UserError, match="no run folder can be made there"):
+    with pytest.raises(UserError, match="no run folder can be made there") as caught:
         RunFolder.create(tmp_path / "file", FakeScenario(), {})
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT])
+@pytest.mark.parametrize("what", ["mkdir", "lock", "file"])
+def test_a_disk_that_refuses_is_the_environments_fault_and_nothing_is_left(
+    tmp_path, monkeypatch, number, what
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    if what == "mkdir":
+        monkeypatch.setattr(store, "make_unique", refuse)
+    elif what == "lock":
+        monkeypatch.setattr(store.fcntl, "flock", refuse)
+    else:
+        monkeypatch.setattr(record_files, "write_bytes_atomically", refuse)
+    with pytest.raises(EnvironmentUnfitError, match=os.strerror(number)) as caught:
+        RunFolder.create(tmp_path / "deep" / "runs", FakeScenario(), {})
+    assert str(tmp_path / "deep" / "runs") in str(caught.value)
+    assert caught.value.exit_code == 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_there_before_a_disk_refused_stays(tmp_path, monkeypatch):
+    (tmp_path / "runs" / "other").mkdir(parents=True)
+    monkeypatch.setattr(
+        record_files,
+        "write_bytes_atomically",
+        lambda *_: (_ for _ in ()).throw(OSError(28, "full")),
+    )
+    with pytest.raises(EnvironmentUnfitError):
+        RunFolder.create(tmp_path / "runs", FakeScenario(), {})
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["other"]
 
 
 def test_damaged_environment_is_bad_input(folder):
