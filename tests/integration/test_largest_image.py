@@ -16,6 +16,7 @@ pytestmark = pytest.mark.numerical
 CAP = "300MB"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit a process's data")
 def test_the_answer_ran_twice_and_what_is_beyond_it_did_not(tmp_path):
     options = ["max-resolution", "--model", SMALL, "--memory-cap", CAP, "--device", "cpu"]

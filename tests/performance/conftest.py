@@ -24,6 +24,13 @@ def _device() -> str:
     return resolve_device(os.environ.get("ULTRASTYLE_BENCH_DEVICE", "auto"))
 
 
+@pytest.fixture(scope="session")
+def timed(request: pytest.FixtureRequest) -> bool:
+    """Whether benchmarks are timed; else they run once, to see that they run, and may be small."""
+    options = request.config.option
+    return bool(options.benchmark_enable or not options.benchmark_disable)
+
+
 @pytest.fixture
 def device() -> str:
     """``cpu``, or the first GPU where there is one."""

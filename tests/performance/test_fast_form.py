@@ -18,18 +18,17 @@ from distill.cascades import load_cascade
 from distill.models import parse_model
 from tests.plain import plain_stylize
 
-pytestmark = pytest.mark.numerical
-
 STUDENTS = Path(__file__).parents[2].parent / "shared/weights/collaborative-distillation-16x"
 MODEL = f"wct-vgg19-16x:{STUDENTS}" if STUDENTS.is_dir() else "wct-vgg19-16x"
 SIDE = int(os.environ.get("ULTRASTYLE_BENCH_SIDE", "1536"))
 
 
 @pytest.fixture(scope="module")
-def images() -> tuple[torch.Tensor, torch.Tensor]:
+def images(timed) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    content = torch.rand(1, 3, SIDE, SIDE, generator=generator)
-    return content, torch.rand(1, 3, 512, 512, generator=generator)
+    sides = (SIDE, 512) if timed else (96, 64)
+    content, style = (torch.rand(1, 3, side, side, generator=generator) for side in sides)
+    return content, style
 
 
 @pytest.mark.benchmark(group="wct-16x")

@@ -22,8 +22,6 @@ from distill.errors import UserError
 from distill.perceptual import Lpips
 from distill.transforms import FeatureStats, adain, whiten_color
 
-pytestmark = pytest.mark.numerical
-
 MODEL = "wct-vgg19-16x"
 SIDE = 256
 CHANNELS = 512

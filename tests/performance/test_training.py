@@ -18,8 +18,6 @@ from distill.training.building import teacher_encoder
 from distill.training.pruning import prune_encoder
 from distill.training.recipes import EmbeddedEncoder, EncoderRecipe, layers_to
 
-pytestmark = pytest.mark.numerical
-
 STAGE, BATCH, CROP, RATIO = 4, 4, 128, 16
 
 
@@ -40,15 +38,17 @@ def networks() -> tuple[EmbeddedEncoder, torch.nn.Module, Decoder]:
     return EmbeddedEncoder(student, TEACHER_WIDTHS[:STAGE]), teacher.requires_grad_(False), decoder
 
 
-def images() -> torch.Tensor:
-    return torch.rand(BATCH, 3, CROP, CROP, generator=torch.Generator().manual_seed(0))
+@pytest.fixture
+def images(timed) -> torch.Tensor:
+    batch, crop = (BATCH, CROP) if timed else (1, 32)
+    return torch.rand(batch, 3, crop, crop, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.benchmark(group="collaborative step")
-def test_plain(benchmark):
+def test_plain(benchmark, images):
     student, teacher, decoder = networks()
     optimizer = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], 1e-4)
-    layers, x = layers_to(STAGE), images()
+    layers, x = layers_to(STAGE), images
 
     def step() -> None:
         embedded = student(x)
@@ -72,7 +72,7 @@ def test_plain(benchmark):
 @pytest.mark.parametrize(
     "precision", ["fp32", pytest.param("bf16", marks=pytest.mark.native("bf16"))]
 )
-def test_ours(benchmark, precision):
+def test_ours(benchmark, images, precision):
     student, teacher, decoder = networks()
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     recipe = EncoderRecipe(student, teacher, decoder, style=False)
@@ -80,7 +80,7 @@ def test_ours(benchmark, precision):
     recipe.to(memory_format=torch.channels_last)
     trained = [p for p in student.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, 1e-4, fused=True)
-    x = images().contiguous(memory_format=torch.channels_last).to(dtype)
+    x = images.contiguous(memory_format=torch.channels_last).to(dtype)
 
     def step() -> None:
         loss = torch.stack(list(recipe(x).values())).sum()

@@ -468,6 +468,7 @@ def random_inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_inception_metrics_are_torch_fidelitys(sets, random_inception, monkeypatch):
     monkeypatch.setattr(set_networks, "INCEPTION_DIGEST", sha256(random_inception))
     names = ["fid", "kid", "isc", "precision_inception", "recall_inception", "artfid_inception"]

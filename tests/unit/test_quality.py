@@ -412,6 +412,7 @@ def test_files_of_one_name_do_not_overwrite_each_other(tmp_path):
 IMAGE_METRICS = ("content_loss", "style_loss", "style_loss_adain", "lpips", "ssim")
 
 
+@pytest.mark.slow
 def test_a_pair_has_the_values_that_it_has_alone(tmp_path, random_backbone):
     """Whatever was computed before it, and in whatever order the images come."""
     cell = quality_cell(
@@ -538,6 +539,7 @@ def test_images_too_small_for_a_metric_are_a_reason(tmp_path):
     assert 0 < fields["ssim"] < 1
 
 
+@pytest.mark.slow
 def test_the_project_s_set_metrics_are_computed(tmp_path):
     """On the embedded network, which is always there."""
     cell = quality_cell(metrics=("fd_vgg", "kd_vgg"))

@@ -130,6 +130,7 @@ RECIPES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", RECIPES)
 def test_recipe_learns_a_batch_by_heart(
     make: Callable[[Decoder], Recipe], images: tuple[Tensor, Tensor], teacher_decoder: Decoder

@@ -194,6 +194,7 @@ TOLERANCE = 1.1
 """Of the prediction: the C library's share of freed memory varies from machine to machine."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the high-water mark is reset on Linux only")
 @pytest.mark.parametrize(
     ("model", "budget", "kept"),
