@@ -34,9 +34,34 @@ CRASHED = 70
 DISTRIBUTION = "ultrastyle-bench"
 _WANT_OF_MEMORY = re.compile(
     r"failed to map segment|cannot allocate memory|can't allocate memory|can't start new thread"
-    r"|not enough memory|bad_alloc",
+    r"|not enough memory|bad_alloc|CUDA (error: )?out of memory|_STATUS_ALLOC_FAILED",
     re.IGNORECASE,
 )
+
+
+@contextmanager
+def memory_advice(advice: str) -> Iterator[None]:
+    """Turn running out of memory, on a CPU or GPU, into one line that says what helps.
+
+    Args:
+        advice: what to do, as in ``give a smaller --size``.
+
+    Raises:
+        EnvironmentUnfitError: in the place of what the allocators raise.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not _is_want_of_memory(error):
+            raise
+        first = str(error).strip().partition("\n")[0] or "the allocation failed"
+        raise EnvironmentUnfitError(
+            one_line(f"there is too little memory: {advice} ({first}){_address_space()}")
+        ) from error
+
+
+def _is_want_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or _WANT_OF_MEMORY.search(str(error)) is not None
 
 
 def console() -> Console:
@@ -157,7 +182,7 @@ def _environments_fault(error: BaseException) -> str | None:
     while link is not None and link not in chain:
         chain.append(link)
         link = link.__cause__ or link.__context__
-    if any(isinstance(one, MemoryError) or _WANT_OF_MEMORY.search(str(one)) for one in chain):
+    if any(map(_is_want_of_memory, chain)):
         return one_line(f"there is too little memory: {error}{_address_space()}")
     # A library that the dynamic loader has no room for is "not found", too.
     limit = _address_space()

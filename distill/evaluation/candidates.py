@@ -1,8 +1,12 @@
 """Models to compare: what each is, as far as the headers of its weights files say."""
 
+import json
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from importlib.resources import as_file
+from itertools import pairwise
 from pathlib import Path
 
 from distill import embedded
@@ -10,6 +14,7 @@ from distill.cascades import own_files, published_files, weights_files
 from distill.errors import UserError
 from distill.header import Header, read_header
 from distill.models import ModelSpec, parse_model
+from distill.training.recipes import DECODER_WEIGHTS, ENCODER_WEIGHTS
 from distill.weights import read_metadata
 
 UNKNOWN = "unknown"
@@ -22,8 +27,9 @@ class Candidate:
 
     spec: ModelSpec
     compressor: str
-    """``unknown`` without a header; several names with a plus between, if its files differ; empty
-    for random weights."""
+    """With what differs from its own recipe, as in ``collaborative, embedding=0``. ``unknown``
+    without a header; several names with a plus between, if its files differ; empty for random
+    weights."""
     seed: str
     """Of the training; empty where no file says, several with a plus between."""
     steps: int | None
@@ -32,6 +38,8 @@ class Candidate:
     """What it was trained on, as the headers say."""
     storage_bytes: int | None
     """Of the weights files; None for random weights."""
+    training: str = ""
+    """What else of the training, beside the seed, its files' headers say: equal for replicates."""
 
     @property
     def name(self) -> str:
@@ -122,11 +130,63 @@ def _described(spec: ModelSpec, headers: Sequence[Header], storage: int) -> Cand
     trained = [header for header in headers if header.steps] or list(headers)
     return Candidate(
         spec,
-        compressor="+".join(dict.fromkeys(header.compressor for header in trained)) or UNKNOWN,
+        compressor=_compressor(trained),
         seed="+".join(dict.fromkeys(str(header.seed) for header in trained if header.steps)),
-        steps=sum(header.steps for header in trained) or None,
+        steps=sum(header.all_steps for header in trained) or None,
         data="; ".join(dict.fromkeys(header.data for header in trained if header.data)),
         storage_bytes=storage,
+        training=repr([_training(header) for header in trained]),
+    )
+
+
+def _compressor(headers: Sequence[Header]) -> str:
+    """The compressors of a model's files, with what differs from their own recipes."""
+    names = "+".join(dict.fromkeys(header.compressor for header in headers)) or UNKNOWN
+    if names == "teacher":
+        return names
+    variants = dict.fromkeys(header.variant for header in headers if header.variant)
+    without = dict.fromkeys(part for header in headers for part in _left_out(header))
+    return ", ".join([names, *variants, *without])
+
+
+def _left_out(header: Header) -> list[str]:
+    """Loss terms of the recipe that were left out, such as ``embedding=0``: an ablation.
+
+    Terms that weigh otherwise are another tuning: a group apart, of the same compressor.
+    """
+    on_features = header.role == "encoder" and header.compressor in ("collaborative", "fitnet")
+    stylising = header.role == "decoder" and header.method == "adain"
+    own = asdict(ENCODER_WEIGHTS if on_features or stylising else DECODER_WEIGHTS)
+    if not header.loss_weights:  # of a version that stated none; the command does
+        stated = _weights_of(header.command)
+    else:
+        stated = json.loads(header.loss_weights)
+    return [f"{key}=0" for key, value in stated.items() if value == 0 and own.get(key)]
+
+
+def _weights_of(command: str) -> dict[str, float]:
+    """The values of ``--loss-weight`` in a command of training."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return {}
+    texts = [after for word, after in pairwise(words) if word == "--loss-weight"]
+    texts += [word.partition("=")[2] for word in words if word.startswith("--loss-weight=")]
+    weights = {}
+    for text in texts:
+        key, _, value = text.partition("=")
+        with suppress(ValueError):
+            weights[key] = float(value)
+    return weights
+
+
+def _training(header: Header) -> tuple[object, ...]:
+    """All that must be the same of replicates: neither the seed nor what follows from it."""
+    return (
+        *(header.stage, header.role, header.data, header.teacher),
+        *(header.steps, header.earlier_steps, header.batch, header.crop),
+        *(header.learning_rate, header.schedule, header.variant),
+        header.loss_weights or sorted(_weights_of(header.command).items()),
     )
 
 

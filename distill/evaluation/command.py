@@ -1,5 +1,6 @@
 """``distill evaluate``: compressed models against their teacher, measured and tabulated."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -61,13 +62,14 @@ def evaluate(
     Writes evaluate.csv (a row for each model), pairs.csv (a row for each model and pair) and
     evaluate.md; 'bench report OUT' then draws quality against compression ratio.
     """
-    from distill.command_line import progress_bar
+    from distill.command_line import memory_advice, progress_bar
     from distill.devices import resolve_device
     from distill.errors import disk_error
-    from distill.evaluation.measure import Settings
+    from distill.evaluation.measure import Evaluation, Settings
     from distill.evaluation.measure import evaluate as measure
     from distill.evaluation.page import evaluation_page
     from distill.evaluation.summary import model_table, pair_table
+    from distill.files import write_bytes_atomically
     from distill.host import limit_threads
     from distill.training.data import list_images
 
@@ -85,7 +87,26 @@ def evaluate(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise disk_error(error, f"{out}: cannot be made a folder ({error.strerror})") from error
-    with progress_bar("pairs", quiet=quiet) as report:
+
+    def write(found: Evaluation) -> int:
+        """The tables and the page; how many models they have."""
+        table = model_table(found)
+        page = evaluation_page(found, table, photographs, styles)
+        contents = {
+            "evaluate.csv": table.to_csv(index=False),
+            "pairs.csv": pair_table(found).to_csv(index=False),
+            "evaluate.md": page,
+        }
+        for name, text in contents.items():
+            write_bytes_atomically(out / name, text.encode())
+        if found.stopped:
+            print(f"{out}: {found.stopped}; these are kept there", file=sys.stderr)
+        return len(table)
+
+    with (
+        memory_advice("give a smaller --size, or fewer models"),
+        progress_bar("pairs", quiet=quiet) as report,
+    ):
         found = measure(
             models,
             photographs,
@@ -93,10 +114,7 @@ def evaluate(
             settings,
             teachers=teacher or (),
             report=report,
+            keep=write,
         )
-    table = model_table(found)
-    table.to_csv(out / "evaluate.csv", index=False)
-    pair_table(found).to_csv(out / "pairs.csv", index=False)
-    page = evaluation_page(found, table, photographs, styles)
-    (out / "evaluate.md").write_text(page, encoding="utf-8")
-    print(f"{out / 'evaluate.md'}: {len(table)} models; 'bench report {out}' draws the figure")
+    count = write(found)
+    print(f"{out / 'evaluate.md'}: {count} models; 'bench report {out}' draws the figure")

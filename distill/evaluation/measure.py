@@ -77,6 +77,8 @@ class Evaluation:
     """Images that were smaller than the size."""
     lpips_backbone: str = ""
     """Where its AlexNet was found (:attr:`distill.perceptual.Lpips.backbone`)."""
+    stopped: str = ""
+    """Where it ended before its end; empty if it did not."""
     lpips_absent: str = ""
     """Why there is no LPIPS; empty if there is."""
 
@@ -95,6 +97,7 @@ def evaluate(
     *,
     teachers: Sequence[str] = (),
     report: Report | None = None,
+    keep: Callable[[Evaluation], object] | None = None,
 ) -> Evaluation:
     """Measure models on pairs of photographs and styles.
 
@@ -106,6 +109,7 @@ def evaluate(
         teachers: models to compare with, one at most of each method and family; without one, the
             first model of ratio 1 with trained weights is.
         report: told of the progress.
+        keep: given what is finished where an error or Ctrl-C ends it before its end.
 
     Raises:
         UserError: for models, images or settings that cannot be used.
@@ -124,7 +128,14 @@ def evaluate(
     pairs = draw_pairs(len(content), len(style), wanted, seed=settings.seed)
     # In float32 proper, whatever PyTorch's default for convolutions is.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        _measure(found, loaded, content, style, pairs, layout, report)
+        try:
+            _measure(found, loaded, content, style, pairs, layout, report)
+        except BaseException:
+            done = len(found.rows) // len(loaded)
+            found.stopped = f"stopped after {done} of {len(pairs)} pairs"
+            if done and keep is not None:
+                keep(found)
+            raise
     return found
 
 
@@ -162,13 +173,13 @@ def _measure(
             rows = _measure_pair(
                 loaded, content, codes, style_features, losses, lpips, found.teachers
             )
+            whole = []
             for one, values in zip(loaded, rows, strict=True):
                 name = one.candidate.name
                 if (name, content_index) not in rebuilt:
                     rebuilt[name, content_index] = _reconstruction(one.stages, content)
-                found.rows.append(
-                    {"model": name, **names, **rebuilt[name, content_index], **values}
-                )
+                whole.append({"model": name, **names, **rebuilt[name, content_index], **values})
+            found.rows += whole  # all models of a pair, or none
             done += 1
             if report is not None:
                 report(done, len(pairs))

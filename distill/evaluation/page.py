@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from distill.evaluation.candidates import Candidate
 from distill.evaluation.measure import Evaluation
-from distill.evaluation.summary import RATIO
+from distill.evaluation.summary import RATIO, STYLE_LAYERS
 from distill.models import short_names
 from distill.training.data import ImageSet
 
@@ -44,6 +44,7 @@ def evaluation_page(
     if measured:
         parts += ["## Reconstruction", _reconstruction(measured, names)]
         parts += ["## Stylised pictures", stylised(measured, names)]
+        parts += ["## Style loss by layer", style_by_layer(measured, names)]
     if seeded := over_seeds(rows):
         parts += ["## Over seeds", seeded]
     if cautions := _cautions(found, rows, names, (content, style)):
@@ -147,6 +148,23 @@ def stylised(rows: Sequence[Row], names: dict[str, str]) -> str:
     )
 
 
+def style_by_layer(rows: Sequence[Row], names: dict[str, str]) -> str:
+    """The Gram distance at each layer: how far down the style reaches."""
+    columns: dict[str, Callable[[Row], str]] = {
+        "model": lambda r: names[r["model"]],
+        "compressor": lambda r: r["compressor"],
+        "seed": lambda r: r["seed"] or DASH,
+    }
+
+    def mean_of(key: str) -> Callable[[Row], str]:
+        return lambda r: _number(r.get(key))
+
+    columns |= {key.removeprefix("style_loss_"): mean_of(key) for key in STYLE_LAYERS}
+    return _table(rows, columns) + (
+        "\n\nMean squared difference of Gram matrices, over the pairs; their sum is the style loss."
+    )
+
+
 def over_seeds(rows: Sequence[Row]) -> str:
     """Return the table of models that differ in their seed alone; empty without any.
 
@@ -179,6 +197,8 @@ def _cautions(
     found: Evaluation, rows: Sequence[Row], names: dict[str, str], images: Sequence[ImageSet]
 ) -> list[str]:
     lines = [f"{names[row['model']]}: {row['absent']}." for row in rows if row["absent"]]
+    if found.stopped:
+        lines.append(f"This evaluation {found.stopped}.")
     if found.enlarged:
         lines.append(
             f"Images used that are smaller than {found.settings.size} px, and so were enlarged: "

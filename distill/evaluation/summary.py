@@ -21,6 +21,8 @@ FP16_BYTES = 2
 RECONSTRUCTION = tuple(f"reconstruction_psnr_relu{stage}_1" for stage in (5, 4, 3, 2, 1))
 LOSSES = ("content_loss", "style_loss")
 TO_TEACHER = ("lpips_teacher", "psnr_teacher")
+STYLE_LAYERS = tuple(f"style_loss_relu{stage}_1" for stage in range(1, 6))
+"""Means over pairs of the style loss's parts."""
 RATIO = "_geometric_ratio"
 """What the columns of geometric means of ratios end in."""
 _IDENTITY = ("model", "group", "method", "family", "ratio", "compressor", "seed", "steps", "data")
@@ -33,6 +35,7 @@ COLUMNS = (
         for key in (*RECONSTRUCTION, *LOSSES, *TO_TEACHER)
         for part in ("", "_std", "_low", "_high")
     ),
+    *STYLE_LAYERS,
     *(f"{key}{RATIO}{part}" for key in LOSSES for part in ("", "_low", "_high")),
     *(f"{key}_ratio{part}" for key in LOSSES for part in ("", "_low", "_high")),
     "absent",
@@ -79,15 +82,19 @@ def model_table(found: Evaluation) -> pd.DataFrame:
 def replicate_groups(models: Sequence[Candidate]) -> dict[str, str]:
     """From each model's name to that of its group: models that differ in their seed alone.
 
-    Where two of one ratio and compressor have the same seed, or none is known, they differ in
-    something else: each stands alone, under its own name.
+    Budget, rate, batch, crops, data, teacher and loss weights are the same in a group, as far as
+    headers tell. Where two of one ratio and compressor have the same seed, or none is known, they
+    differ in something else: each stands alone, under its own name.
     """
-    alike: dict[str, list[Candidate]] = defaultdict(list)
+    alike: dict[tuple[str, str], list[Candidate]] = defaultdict(list)
     for model in models:
-        spec = model.spec
-        alike[f"{model.kind}-{spec.ratio}x {model.compressor or 'random'}"].append(model)
+        label = f"{model.kind}-{model.spec.ratio}x {model.compressor or 'random'}"
+        alike[label, model.training].append(model)
+    shared = Counter(label for label, _ in alike)
     names: dict[str, str] = {}
-    for group, members in alike.items():
+    for (label, _), members in alike.items():
+        # One compressor in two budgets: the groups are told apart by their first members.
+        group = label if shared[label] == 1 else f"{label} ({members[0].name})"
         seeds = [member.seed for member in members]
         replicates = len(members) == 1 or (all(seeds) and len(set(seeds)) == len(seeds))
         names |= {member.name: group if replicates else member.name for member in members}
@@ -174,6 +181,9 @@ def _quality(rows: Sequence[Row], teacher: Sequence[Row], found: Evaluation) -> 
         values |= _described(key, list(by_photograph), seed)
     for key in (*LOSSES, *TO_TEACHER):
         values |= _described(key, pairs, seed)
+    for key in STYLE_LAYERS:
+        layer = [row[key] for row in pairs if key in row]
+        values[key] = float(np.mean(layer)) if layer else None
     of_teacher = {(r["content"], r["style"]): r for r in teacher if "problem" not in r}
     places = [(row["content"], row["style"]) for row in pairs]
     shared = [

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from distill.errors import EnvironmentUnfitError, UserError
+from distill.command_line import memory_advice
+from distill.errors import UserError
 from distill.streams import courtesy
 
 if TYPE_CHECKING:
@@ -92,7 +93,11 @@ def gatys(
     limit_threads()
     network = load_loss_network(model, embedded=embedded)
     pictures = [read_rgb(content, size=target), read_rgb(style, size=style_target)]
-    with _memory_named(where, target), _progress(steps, quiet) as report:
+    advice = (
+        f"{where} cannot do {target[0]}x{target[1]} on this network; choose a smaller --size, or a "
+        "student as --model"
+    )
+    with memory_advice(advice), _progress(steps, quiet) as report:
         network = network.to(where)
         content_image, style_image = (picture.to(where) for picture in pictures)
         teacher = LossNetwork(TEACHER, load_named(TEACHER).to(where))
@@ -213,21 +218,3 @@ def _progress(steps: int, quiet: bool) -> "Iterator[Report | None]":
             bar.update(task, completed=step, description=f"loss {losses.total:.4g}")
 
         yield report
-
-
-@contextmanager
-def _memory_named(device: str, size: tuple[int, int]) -> Iterator[None]:
-    """Running out of memory as one line that says what helps."""
-    import torch
-
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        # The CPU's allocator has no error of its own.
-        cpu = "can't allocate memory" in str(error) or "not enough memory" in str(error)
-        if not cpu and not isinstance(error, MemoryError | torch.OutOfMemoryError):
-            raise
-        raise EnvironmentUnfitError(
-            f"{device} has too little memory for {size[0]}x{size[1]} on this network; choose a "
-            "smaller --size, or a student as --model"
-        ) from error

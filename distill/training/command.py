@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from distill.cascades import own_files
+from distill.command_line import memory_advice
 from distill.devices import resolve_device
 from distill.errors import UserError
 from distill.host import limit_threads
@@ -251,7 +252,10 @@ def train(
 
         torch.cuda.set_device(device)  # which is what accelerate means by "cuda"
     accelerator = make_accelerator(device)
-    with _Progress(book, shown=accelerator.is_main_process) as progress:
+    with (
+        memory_advice("give a smaller --batch or --crop, or fewer --workers"),
+        _Progress(book, shown=accelerator.is_main_process) as progress,
+    ):
         made = make(
             book,
             accelerator,

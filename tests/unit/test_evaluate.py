@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,16 +20,24 @@ from distill.cascades import convert_published, load_cascade, own_files
 from distill.command_line import run_app
 from distill.devices import resolve_device
 from distill.errors import EnvironmentUnfitError, UserError
+from distill.evaluation import measure
 from distill.evaluation.candidates import find_candidates
 from distill.evaluation.command import evaluate as evaluate_command
 from distill.evaluation.measure import Evaluation, Settings, evaluate, psnr, square
-from distill.evaluation.summary import COLUMNS, mean_interval, model_table, ratio_interval
+from distill.evaluation.summary import (
+    COLUMNS,
+    mean_interval,
+    model_table,
+    ratio_interval,
+    replicate_groups,
+)
 from distill.header import Header, save_network
 from distill.inference import Layout
 from distill.models import parse_model
 from distill.networks import Decoder, Encoder, count_macs_per_pixel, seed_weights, student_widths
 from distill.pairs import draw_pairs
 from distill.reference_losses import ReferenceLosses
+from distill.stages import stylize_whole
 from distill.training.data import list_images
 from tests.plain import plain_stylize
 
@@ -52,6 +61,7 @@ def write_model(
     steps: int = 100,
     draw: int | None = None,
     data: str = "7 images, digest 0123456789abcdef",
+    **said: Any,
 ) -> Path:
     """An AdaIN model of VGG-16, as training leaves it, with random values."""
     networks = (
@@ -62,7 +72,7 @@ def write_model(
         seed_weights(network, seed if draw is None else draw)
         role = path.stem.rpartition("-")[2]
         header = Header(
-            "vgg16", "adain", ratio, 4, role, compressor, data=data, steps=steps, seed=seed
+            "vgg16", "adain", ratio, 4, role, compressor, data=data, steps=steps, seed=seed, **said
         )
         save_network(path, network.state_dict(), header)
     return folder
@@ -285,6 +295,60 @@ def test_models_that_differ_in_their_seed_alone_are_one_group(table, models, ima
     longer = write_model(tmp_path / "longer", ratio=64, compressor="collaborative", draw=8)
     apart = model_table(run([models["a"], longer], images, pairs=1))
     assert apart["group"].nunique() == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "compressor"),
+    [
+        ({"loss_weights": '{"embedding": 0.0, "content": 1.0}'}, "collaborative, embedding=0"),
+        ({"command": "distill train --loss-weight embedding=0 --seed 1"}, "*, embedding=0"),
+        ({"loss_weights": '{"embedding": 5.0}'}, "collaborative"),
+        ({"variant": "embedding relu"}, "collaborative, embedding relu"),
+        ({"learning_rate": 1e-3}, "collaborative"),
+        ({"teacher": "0123456789abcdef"}, "collaborative"),
+        ({"earlier_steps": 500}, "collaborative"),
+    ],
+)
+def test_what_differs_in_more_than_its_seed_is_another_group(models, tmp_path, said, compressor):
+    other = write_model(
+        tmp_path / "other", ratio=64, compressor="collaborative", seed=7, **{"steps": 100} | said
+    )
+    found = find_candidates([str(models["a"]), str(models["b"]), str(other)])
+    groups = replicate_groups(found)
+    first, second, apart = (groups[one.name] for one in found)
+    assert first == second
+    assert apart != first
+    assert found[2].compressor == compressor.replace("*", "collaborative")
+    assert found[2].steps == 2 * (100 + said.get("earlier_steps", 0))
+
+
+def test_what_is_finished_is_kept_when_memory_runs_out(
+    models, images, tmp_path, monkeypatch, capsys
+):
+    calls = []
+
+    def failing(*arguments: Any) -> Any:
+        calls.append(None)
+        if len(calls) > 4:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")
+        return stylize_whole(*arguments)
+
+    monkeypatch.setattr(measure, "stylize_whole", failing)
+    out = tmp_path / "out"
+    arguments = ["--content", str(images[0]), "--style", str(images[1]), "--size", str(SIZE)]
+    code = command(str(models["a"]), str(models["b"]), *arguments, "--out", str(out))
+    assert code == 4
+    error = capsys.readouterr().err
+    assert "there is too little memory: give a smaller --size" in error
+    assert "stopped after 2 of 5 pairs" in error
+    assert "Traceback" not in error
+    assert len(pd.read_csv(out / "pairs.csv")) == 4
+    assert "This evaluation stopped after 2 of 5 pairs." in (out / "evaluate.md").read_text()
+
+
+def test_the_page_has_the_gram_distance_of_each_layer(found, table):
+    layers = [f"style_loss_relu{stage}_1" for stage in range(1, 6)]
+    assert table[layers].sum(axis=1).to_numpy() == pytest.approx(table["style_loss"].to_numpy())
 
 
 def test_pairs_repeat_photographs_without_counting_them_twice(models, images):
