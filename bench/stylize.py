@@ -15,7 +15,13 @@ import torch
 from bench.cells import Execution, Precision
 from bench.errors import EnvironmentUnfitError, UserError
 from bench.execution.rows import TensorSink, TensorSource, padded_bands, padded_size
-from bench.execution.strip_plan import FIXED, StripPlan, largest_band, plan_strips
+from bench.execution.strip_plan import (
+    BudgetError,
+    StripPlan,
+    fixed_bytes,
+    largest_band,
+    plan_strips,
+)
 from bench.execution.strips import stylize_rows
 from bench.execution.thumbnail import PADDING, PATCH, THUMBNAIL
 from bench.images import read_pixels, resize
@@ -46,6 +52,8 @@ BUFFERS = 48 * 10**6
 """Bytes for bands that are read ahead or wait to be written."""
 BUFFERS_PER_COLUMN = 10_000
 """Bytes for each pixel of a row that decoding and encoding take: thousands of rows."""
+BUFFERS_PER_PIXEL = 60
+"""Bytes for each pixel of an image that all its rows take: decoded, ahead, and to be encoded."""
 _SHARE = 0.8
 """Of the memory that is available, what is taken where nobody says how much may be."""
 _BAND = 256
@@ -129,14 +137,15 @@ def stylize_file(
                 precision=cast(Precision, precision),
                 execution="thumbnail" if execution == "thumbnail" else "whole",
             )
-            host = source.held_bytes + sink.held_bytes
-            host += BUFFERS + BUFFERS_PER_COLUMN * source.width
+            content_size = Size(source.width, source.height)
+            host = source.held_bytes + sink.held_bytes + _buffers(content_size)
             choice = _choose(
                 stylizer,
-                Size(source.width, source.height),
+                content_size,
+                style_source.width,
                 cast("Literal['auto'] | Execution", execution),
                 allowed=allowed,
-                fixed=FIXED + (host if stylizer.layout.device.type == "cpu" else 0),
+                host=host if stylizer.layout.device.type == "cpu" else 0,
             )
             if not quiet:
                 print(f"{out}: {source.width}x{source.height}, {choice.said}")
@@ -219,23 +228,47 @@ class _Choice:
     said: str
 
 
+def _buffers(size: Size) -> int:
+    """Bytes that decoding, encoding and reading ahead take; a small image has few rows to hold."""
+    return min(BUFFERS + BUFFERS_PER_COLUMN * size.width, BUFFERS_PER_PIXEL * size.pixels)
+
+
 def _choose(
     stylizer: Stylizer,
     size: Size,
+    style_width: int,
     execution: Literal["auto"] | Execution,
     *,
     allowed: int | None,
-    fixed: int,
+    host: int,
 ) -> _Choice:
     """The execution that is wanted, or the fastest that fits.
+
+    An image that does not fit in strips is run whole where it fits so: a small one may, and the
+    result is the same.
+
+    Args:
+        stylizer: the model.
+        size: of the content.
+        style_width: in pixels; a few rows of the style are in memory in any case.
+        execution: what is wanted.
+        allowed: bytes that the run may take; None for what is available.
+        host: bytes of them that reading and writing take.
 
     Raises:
         EnvironmentUnfitError: when it does not fit what is allowed.
     """
+    least_band = largest_band(stylizer, padded_size(style_width, 1)[0], ALIGNMENT)
+
+    def fixed(band: int) -> int:
+        # The style is encoded before the content's bands come; the higher of both is the peak.
+        return host + fixed_bytes(stylizer, max(band, least_band)) + max(0, least_band - band)
+
     budget = _available(stylizer.layout.device) if allowed is None else allowed
     of = f"of {budget / 1e9:.2f} GB {'available' if allowed is None else 'allowed'}"
+    held, band = _in_memory_bytes(stylizer, size)
+    peak = fixed(band) + held + band
     if execution != "strips":
-        peak = fixed + _in_memory_bytes(stylizer, size)
         if peak <= budget or (execution != "auto" and allowed is None):
             how = "in patches" if stylizer.execution == "thumbnail" else "whole"
             return _Choice(None, f"{how}: predicted peak {peak / 1e9:.2f} GB {of}")
@@ -244,22 +277,31 @@ def _choose(
                 f"--execution {execution}: about {peak / 1e9:.2f} GB are needed and --memory allows"
                 f" {budget / 1e9:.2f} GB; allow more, or take strips"
             )
-    plan = plan_strips(stylizer, *size, budget=budget, fixed=fixed)
+    try:
+        plan = plan_strips(stylizer, *size, budget=budget, fixed=fixed)
+    except BudgetError as error:
+        if stylizer.execution != "whole" or peak > budget:
+            raise
+        return _Choice(
+            None,
+            f"whole: predicted peak {peak / 1e9:.2f} GB {of}; strips would need "
+            f"{error.needed_bytes / 1e9:.2f} GB, and the result is the same",
+        )
     said = f"strips of {plan.rows} rows: predicted peak {plan.peak_bytes / 1e9:.2f} GB {of}"
     if plan.scratch_bytes:
         said += f", {plan.scratch_bytes / 1e9:.2f} GB of scratch"
     return _Choice(plan, said)
 
 
-def _in_memory_bytes(stylizer: Stylizer, size: Size) -> int:
-    """Most memory that the image takes in whole execution, or in that by patches, in bytes."""
+def _in_memory_bytes(stylizer: Stylizer, size: Size) -> tuple[int, int]:
+    """Most bytes that whole execution, or that by patches, takes: for images, and for maps."""
     item = stylizer.layout.dtype.itemsize
     if stylizer.execution == "whole":
-        return 2 * 3 * size.pixels * item + largest_band(stylizer, *padded_size(*size))
+        return 2 * 3 * size.pixels * item, largest_band(stylizer, *padded_size(*size))
     # The content is float32 on the host until a patch of it is placed.
     patch, thumbnail = PATCH + 2 * PADDING, size.width * THUMBNAIL // size.height
     largest = max(patch * patch, thumbnail * min(THUMBNAIL, size.height))
-    return 3 * size.pixels * (4 + item) + largest_band(stylizer, *padded_size(largest // 16, 16))
+    return 3 * size.pixels * (4 + item), largest_band(stylizer, *padded_size(largest // 16, 16))
 
 
 def _available(device: torch.device) -> int:
@@ -286,8 +328,14 @@ def _in_memory(
     image = TensorSink(source.width, source.height, layout)
     for band in source.bands(_BAND):
         image.write(band)
-    (style_image,) = style.bands(style.height)
-    result = stylizer.stylize(image.image, stylizer.encode_style(style_image), alpha)
+    # A style larger than the content takes no more memory than that.
+    rows = _rows_of_equal_bytes(source.height, source.width, style.width)
+    if rows >= style.height:
+        (style_image,) = style.bands(style.height)
+        code = stylizer.encode_style(style_image)
+    else:
+        code = _encode_style(stylizer, style, rows)
+    result = stylizer.stylize(image.image, code, alpha)
     for band in TensorSource(result).bands(_BAND):
         sink.write(band)
 

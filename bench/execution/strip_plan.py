@@ -1,5 +1,6 @@
 """How high the strips are, and what is kept between the passes: chosen for a memory budget."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
 COMFORTABLE_BAND = 192 * 10**6
 """Bytes for bands beyond which higher strips gain nothing."""
 FIXED = 160 * 10**6
-"""Bytes for statistics, workspaces of the convolutions and the interpreter's own growth: plenty."""
+"""Bytes for statistics, workspaces of the convolutions and the interpreter's own growth: plenty,
+whatever the size."""
+GROWTH = 40 * 10**6
+"""Bytes that the process itself grows by in a first pass: code, kernels, threads. Measured: 20 to
+30 MB with the smallest images."""
+WHITENING = 36 * 10**6
+"""What LAPACK, matrices in float64 and their factors add for a method that whitens."""
+WORKSPACE = 0.3
+"""Workspaces of the convolutions over the largest band."""
 LEAST_FIXED = 24 * 10**6
 """The least that has been seen of it."""
 HELD = 2
@@ -67,6 +76,21 @@ class StripPlan:
         return max(a + b for a, b in zip([0, *sizes], [*sizes, 0], strict=True))
 
 
+def fixed_bytes(stylizer: "Stylizer", band: int) -> int:
+    """Bytes that a run takes beside its bands and what it keeps; at most :data:`FIXED`.
+
+    On a CPU a small image takes little. A GPU's workspaces do not follow the bands: it has plenty.
+
+    Args:
+        stylizer: the cascade.
+        band: bytes of the largest band, as :func:`largest_band` gives them.
+    """
+    if stylizer.layout.device.type != "cpu":
+        return FIXED
+    whitens = stylizer.spec.method == "wct"
+    return min(FIXED, GROWTH + (WHITENING if whitens else 0) + int(WORKSPACE * band))
+
+
 def largest_band(stylizer: "Stylizer", width: int, rows: int) -> int:
     """Most bytes that a band takes in any network of a cascade.
 
@@ -88,7 +112,7 @@ def plan_strips(
     height: int,
     *,
     budget: int | None,
-    fixed: int = FIXED,
+    fixed: int | Callable[[int], int] = FIXED,
     lowest: bool = False,
 ) -> StripPlan:
     """Choose strips for an image.
@@ -98,7 +122,8 @@ def plan_strips(
         width: of the content in pixels.
         height: likewise.
         budget: bytes that the run may grow by; None for no limit.
-        fixed: bytes that are spoken for already.
+        fixed: bytes that are spoken for already, or what gives them for the bytes of the largest
+            band.
         lowest: take as little memory as can be: the lowest strips, and nothing kept in memory.
 
     Raises:
@@ -107,13 +132,21 @@ def plan_strips(
     wide, high = padded_size(width, height)
 
     def band(rows: int) -> int:
-        return HELD * largest_band(stylizer, wide, rows)
+        # One band that is the whole image is never followed by another.
+        held = 1 if lowest and rows >= high else HELD
+        return held * largest_band(stylizer, wide, min(rows, high))
 
-    room = COMFORTABLE_BAND if budget is None else min(COMFORTABLE_BAND, (budget - fixed) // 2)
+    def taken(rows: int) -> int:
+        return fixed(band(rows) // HELD) if callable(fixed) else fixed
+
+    def room(rows: int) -> int:
+        left = COMFORTABLE_BAND if budget is None else (budget - taken(rows)) // 2
+        return min(COMFORTABLE_BAND, left)
+
     rows = ALIGNMENT
-    while not lowest and rows < high and band(2 * rows) <= room:
+    while not lowest and rows < high and band(2 * rows) <= room(2 * rows):
         rows *= 2
-    needed = fixed + band(rows)
+    needed = taken(rows) + band(rows)
     if budget is not None and needed > budget:
         raise BudgetError(
             needed,
