@@ -5,7 +5,7 @@ or ``builtin:NAME``; and what they stand for.
 import glob
 import importlib.resources
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,8 @@ from bench.errors import EnvironmentUnfitError, UserError
 from bench.scenes import CONTENT_NAMES, STYLE_NAMES, Kind
 from bench.units import Size
 from distill.files import expanded
+from distill.images.kinds import READ_SUFFIXES
+from distill.images.listing import has_image_suffix, is_visible, taken_text
 from distill.suggest import did_you_mean, did_you_mean_path
 
 Role = Literal["content", "style"]
@@ -36,11 +38,6 @@ _GENERATED: dict[str, tuple[Kind, int]] = {
 }
 _BUILTIN = "builtin"
 
-_READ_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff"}
-    | {".webp"}
-)
-
 
 def builtin_names(role: Role) -> tuple[str, ...]:
     """Specs of all built-in images that quality is measured on."""
@@ -48,11 +45,14 @@ def builtin_names(role: Role) -> tuple[str, ...]:
     return tuple(f"{_BUILTIN}:{name}" for name in names)
 
 
-def expand_images(spec: str, *, key: str, base: Path) -> list[str]:
+def expand_images(
+    spec: str, *, key: str, base: Path, report: Callable[[str], object] = lambda _: None
+) -> list[str]:
     """The images that ``spec`` names: absolute paths, or the built-in spec as it is.
 
     ``spec`` is ``builtin``, ``builtin:NAME``, a file, a folder (its images, by name, not those of
-    folders in it) or a glob; paths are relative to ``base``. Files are not opened. Raises
+    folders in it) or a glob; paths are relative to ``base``. Files are not opened. ``report`` is
+    told, in a line, how many files of a folder or glob are taken, and which not. Raises
     ``UserError`` that names ``key`` and the value when there is nothing.
     """
     if spec == _BUILTIN:
@@ -65,15 +65,18 @@ def expand_images(spec: str, *, key: str, base: Path) -> list[str]:
         raise UserError(f"{key}: {spec!r} is not an image; allowed: {allowed}")
     path = Path(os.path.abspath(base / expanded(spec)))  # noqa: PTH100 - keeps links
     try:
-        found = _found(path)
+        found, left_out = _found(path)
     except OSError as error:
         raise UserError(f"{key}: {spec!r} cannot be looked at: {error.strerror}") from error
     if found:
+        if left_out or path.is_dir():
+            report(f"{key}: {spec}: {taken_text(len(found), left_out)}")
         return found
     if found is not None:
+        there = f" ({taken_text(0, left_out)})" if left_out else ""
         raise UserError(
-            f"{key}: no images in the folder {spec!r} ({path});"
-            f" files that end in {', '.join(sorted(_READ_SUFFIXES))} count"
+            f"{key}: no images in the folder {spec!r} ({path}){there};"
+            f" files that end in {', '.join(sorted(READ_SUFFIXES))} count"
         )
     if glob.has_magic(spec):
         raise UserError(f"{key}: no image matches the glob {spec!r} ({path})")
@@ -81,24 +84,24 @@ def expand_images(spec: str, *, key: str, base: Path) -> list[str]:
     raise UserError(f"{key}: no such file or folder {spec!r} ({path}){hint}; allowed: {allowed}")
 
 
-def _found(path: Path) -> list[str] | None:
-    """The images of a folder, a file itself, or what a glob matches; ``None`` if none of these."""
+def _found(path: Path) -> tuple[list[str] | None, list[Path]]:
+    """The images of a folder, a file itself, or what a glob matches; ``None`` if none of these.
+
+    With them the other files of the folder or glob.
+    """
     if path.is_dir():
         return _image_files(path.iterdir())
     if path.exists():
-        return [str(path)]
+        return [str(path)], []
     matches = glob.iglob(str(path), recursive=True)  # noqa: PTH207 - absolute globs too
-    return _image_files(Path(name) for name in matches) or None
+    images, others = _image_files(Path(name) for name in matches)
+    return images or None, others
 
 
-def _image_files(paths: Iterator[Path]) -> list[str]:
-    return sorted(
-        str(path)
-        for path in paths
-        if path.suffix.lower() in _READ_SUFFIXES
-        and not path.name.startswith(".")
-        and path.is_file()
-    )
+def _image_files(paths: Iterator[Path]) -> tuple[list[str], list[Path]]:
+    files = [path for path in paths if is_visible(path) and path.is_file()]
+    images = sorted(str(path) for path in files if has_image_suffix(path))
+    return images, [path for path in files if not has_image_suffix(path)]
 
 
 def _builtin(spec: str, *, key: str | None = None) -> str:

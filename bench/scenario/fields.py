@@ -70,6 +70,12 @@ def folder_of(info: ValidationInfo) -> Path:
     return Path((info.context or {}).get("folder", "."))
 
 
+def report_of(info: ValidationInfo) -> Callable[[str], object]:
+    """Who is told of what is worth knowing and no problem; nobody by default."""
+    found: Callable[[str], object] = (info.context or {}).get("report", lambda _: None)
+    return found
+
+
 _NULL = {"type": "null"}
 _BYTES = pattern(BYTES_PATTERN, "12GB", "512MiB")
 _SECONDS = pattern(SECONDS_PATTERN, "120s", "22min")

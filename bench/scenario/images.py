@@ -9,7 +9,7 @@ from pydantic import PlainSerializer, PlainValidator, ValidationInfo
 from bench.cells import Frozen
 from bench.errors import UserError
 from bench.image_specs import Role, builtin_names, expand_images
-from bench.scenario.fields import folder_of, key, listed
+from bench.scenario.fields import folder_of, key, listed, report_of
 from bench.scenario.values import KeyProblemsError, read_list
 from bench.scenario.yaml_lines import KeyPath
 from distill.suggest import shown
@@ -24,7 +24,7 @@ def _read_images(role: Role) -> Callable[[object, ValidationInfo], tuple[str, ..
         problems: list[tuple[KeyPath, str]] = []
         for place, spec in enumerate(read_list(value, _read_image_spec)):
             try:
-                images = _find_images(spec, f"images.{role}", folder_of(info))
+                images = _find_images(spec, f"images.{role}", folder_of(info), report_of(info))
             except UserError as error:
                 prefix = f"images.{role}: "
                 problems += [((place,), text.removeprefix(prefix)) for text in error.problems]
@@ -41,13 +41,13 @@ def _read_images(role: Role) -> Callable[[object, ValidationInfo], tuple[str, ..
     return read
 
 
-def _find_images(spec: str, key: str, folder: Path) -> list[str]:
+def _find_images(spec: str, key: str, folder: Path, report: Callable[[str], object]) -> list[str]:
     """The images of a spec in the working directory, else in the scenario's folder."""
     try:
-        return expand_images(spec, key=key, base=Path())
+        return expand_images(spec, key=key, base=Path(), report=report)
     except UserError as here:
         try:
-            return expand_images(spec, key=key, base=folder)
+            return expand_images(spec, key=key, base=folder, report=report)
         except UserError as beside:
             helps = "did you mean" in str(beside) and "did you mean" not in str(here)
             raise (beside if helps else here) from None

@@ -3,7 +3,7 @@
 The keys themselves are in ``bench.scenario.schema``.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,18 +35,24 @@ class _Problem(NamedTuple):
     message: str
 
 
-def load_scenario(path: Path, overrides: Sequence[str] = ()) -> Scenario:
+def load_scenario(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    report: Callable[[str], object] = lambda _: None,
+) -> Scenario:
     """Read, change and check a scenario.
 
     Args:
         path: a YAML file of at most 1 MB.
         overrides: ``KEY=VALUE`` with a dotted key and a YAML value, such as
             ``measure.target_ci=1%`` or ``resolutions=[512x512, 1MP]``.
+        report: told, in a line each, what is worth knowing and no problem.
 
     Raises:
         UserError: one line for everything wrong, with the file and line or the override.
     """
-    return _parsed(_read_text(path), path, overrides)
+    return _parsed(_read_text(path), path, overrides, report)
 
 
 def check_storable(scenario: Scenario) -> None:
@@ -67,7 +73,12 @@ def check_storable(scenario: Scenario) -> None:
         raise UserError(one_line(f"{path}: is read as another scenario; use plainer names"))
 
 
-def _parsed(text: str, path: Path, overrides: Sequence[str]) -> Scenario:
+def _parsed(
+    text: str,
+    path: Path,
+    overrides: Sequence[str],
+    report: Callable[[str], object] = lambda _: None,
+) -> Scenario:
     try:
         located = load_yaml(text)
     except YamlLineError as error:
@@ -87,7 +98,7 @@ def _parsed(text: str, path: Path, overrides: Sequence[str]) -> Scenario:
         except ValueError as error:
             problems.append(_Problem(_Origin(2**31 + place, override), str(error)))
     try:
-        scenario = Scenario.model_validate(tree, context={"folder": path.parent})
+        scenario = Scenario.model_validate(tree, context={"folder": path.parent, "report": report})
     except ValidationError as error:
         problems += _placed(key_problems(error), tree, origins)
         raise _failure(path, problems) from None

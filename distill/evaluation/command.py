@@ -1,6 +1,7 @@
 """``distill evaluate``: compressed models against their teacher, measured and tabulated."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -82,7 +83,8 @@ def evaluate(
         lpips_backbone=lpips_backbone,
         device=resolve_device(device),
     )
-    photographs, styles = list_images(content), list_images(style)
+    say: Callable[[str], object] = (lambda _: None) if quiet else print
+    photographs, styles = (list_images(images, report=say) for images in (content, style))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -229,8 +229,8 @@ def train(
         spec=spec,
         compressor=compressor,  # type: ignore[arg-type]
         out=out,
-        content=list_images(data),
-        styles=list_images(styles) if styles else None,
+        content=list_images(data, report=print),
+        styles=list_images(styles, report=print) if styles else None,
         crops=Crops(crop, _range(resize, crop), flip),
         settings=settings,
         teacher=teacher,

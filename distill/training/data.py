@@ -11,13 +11,13 @@ import hashlib
 import signal
 import tarfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count, islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from torch import Tensor
 
 from distill.errors import EnvironmentUnfitError, UserError
 from distill.images.kinds import READ_SUFFIXES
+from distill.images.listing import has_image_suffix, is_visible, taken_text
 from distill.images.reader import ImageFile, to_8_bits
 
 UNREADABLE = 50
@@ -91,59 +92,72 @@ class ImageSet:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def list_images(sources: Sequence[str | Path]) -> ImageSet:
+def list_images(
+    sources: Sequence[str | Path], *, report: Callable[[str], object] = lambda _: None
+) -> ImageSet:
     """The images of folders (with all below them), image files, globs and tar files, sorted.
+
+    Args:
+        sources: folders, files, globs and tar files.
+        report: told, in a line, of each source of which files were left out.
 
     Raises:
         UserError: for a source that is not there, is a compressed tar file, or has no images.
     """
     entries: list[_Entry] = []
     for source in map(str, sources):
-        found = sorted(_entries(source))
+        left_out: list[PurePath] = []
+        found = sorted(_entries(source, left_out))
         if not found:
             raise UserError(
                 f"{source}: no images there; expected a folder, glob or tar file with "
                 f"{', '.join(sorted(READ_SUFFIXES))}"
             )
+        if left_out:
+            report(f"{source}: {taken_text(len(found), left_out)}")
         entries += found
     return ImageSet(entries)
 
 
-def _entries(source: str) -> Iterator[_Entry]:
+def _entries(source: str, left_out: list[PurePath]) -> Iterator[_Entry]:
+    """The images of a source; ``left_out`` is filled with its other files."""
     path = Path(source)
     if path.is_dir():
-        yield from map(_file_entry, filter(_is_image, path.rglob("*")))
+        yield from _file_entries(path.rglob("*"), left_out)
     elif path.is_file() and tarfile.is_tarfile(path):
-        yield from _tar_entries(path)
+        yield from _tar_entries(path, left_out)
     elif path.is_file():
         yield _file_entry(path)
     elif glob.has_magic(source):
-        for match in map(Path, glob.glob(source, recursive=True)):  # noqa: PTH207, may be absolute
-            if _is_image(match):
-                yield _file_entry(match)
+        matches = glob.glob(source, recursive=True)  # noqa: PTH207, may be absolute
+        yield from _file_entries(map(Path, matches), left_out)
     else:
         raise UserError(f"{source}: there is no such folder or file")
 
 
-def _is_image(path: Path) -> bool:
-    # "._name.jpg" is what one system's archiver leaves beside every image.
-    return path.suffix.lower() in READ_SUFFIXES and not path.name.startswith(".") and path.is_file()
+def _file_entries(paths: Iterable[Path], left_out: list[PurePath]) -> Iterator[_Entry]:
+    for path in paths:
+        if is_visible(path) and path.is_file():
+            if has_image_suffix(path):
+                yield _file_entry(path)
+            else:
+                left_out.append(path)
 
 
 def _file_entry(path: Path) -> _Entry:
     return _Entry(str(path), path, 0, path.stat().st_size)
 
 
-def _tar_entries(path: Path) -> Iterator[_Entry]:
+def _tar_entries(path: Path, left_out: list[PurePath]) -> Iterator[_Entry]:
     try:
         with tarfile.open(path, "r:") as archive:  # no compression: members are read in place
             for member in archive:
-                inside = Path(member.name)
-                if (
-                    member.isfile()
-                    and inside.suffix.lower() in READ_SUFFIXES
-                    and not inside.name.startswith(".")
-                ):
+                inside = PurePath(member.name)
+                if not (member.isfile() and is_visible(inside)):
+                    continue
+                if not has_image_suffix(inside):
+                    left_out.append(inside)
+                else:
                     yield _Entry(f"{path}/{member.name}", path, member.offset_data, member.size)
     except tarfile.TarError as error:
         raise UserError(

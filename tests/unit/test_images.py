@@ -369,6 +369,34 @@ def test_files_folders_and_globs(album: Path) -> None:
     assert expand_images("builtin:starry", key="k", base=album) == ["builtin:starry"]
 
 
+def test_a_folder_says_how_many_of_how_many_files_it_gave(album: Path) -> None:
+    said: list[str] = []
+
+    def taken(spec: str) -> list[str]:
+        found = expand_images(spec, key="images.style", base=album, report=said.append)
+        return [Path(path).name for path in found]
+
+    for name in ("d.AVIF", "e.jp2", "f.jfif", "g.TIF", "old.TXT", "h.heic", "README"):
+        (album / "album" / name).touch()
+    assert taken("album") == [*("a.JPG", "b.png", "c.webp", "d.AVIF", "e.jp2", "f.jfif", "g.TIF")]
+    counted, _, others = said[0].partition("; left out: 2 .txt, ")
+    assert counted == "images.style: album: 7 of 11 files"
+    assert set(others.split(", ")) == {"1 .heic", "1 without an ending"}
+    said.clear()
+    taken("album/*.png")
+    taken("album/b.png")
+    assert said == []
+    taken("album/*")
+    assert said[0].startswith("images.style: album/*: 7 of 11 files; left out: 2 .txt, ")
+
+
+def test_a_folder_without_images_says_what_it_has(album: Path) -> None:
+    (album / "raw").mkdir()
+    (album / "raw/a.heic").touch()
+    with pytest.raises(UserError, match=r"0 of 1 file; left out: 1 \.heic"):
+        expand_images("raw", key="images.content", base=album)
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
