@@ -9,6 +9,7 @@ from bench.record import Record
 from reports.quality_remarks import NAMES
 from reports.results import Results, Series, common_size
 from reports.spread import half_width
+from reports.words import message
 
 _ORDER = (
     *("style_loss", "content_loss", "lpips", "lpips_teacher", "psnr_teacher", "ssim", "ms_ssim"),
@@ -64,7 +65,7 @@ def no_quality(results: Results) -> str:
     if not results.quality:
         return "No quality: this run has no quality cell."
     reasons = dict.fromkeys(
-        cell.reason or cell.status.replace("_", " ")
+        message(cell) if cell.reason else cell.status.replace("_", " ")
         for one in results.quality
         for cell in one.cells
         if cell.status != "ok"

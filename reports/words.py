@@ -7,9 +7,12 @@ from reports.text import listing, number, short_names
 
 
 def message(record: Record) -> str:
-    """The record's reason, or what its other fields tell where it has none."""
+    """The record's reason, or what its other fields tell where it has none.
+
+    A traceback is for whoever mends the program, and stays in the record.
+    """
     if record.reason:
-        return record.reason
+        return re.split(r"\n\s*(?:File \"|Traceback )", record.reason)[0]
     known = [
         f"asked for {number(record.requested_mb)} MB" if record.requested_mb is not None else "",
         f"{number(record.free_mb)} MB free" if record.free_mb is not None else "",

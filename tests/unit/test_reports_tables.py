@@ -16,9 +16,11 @@ from reports_data import SIZES, cpu_run, cuda_run, frame, latency_ms, memory_mb
 from reports_data import performance as cell
 from reports_data import quality as quality_cell
 
+from reports.caveats import caveats, failures
 from reports.latex import snippet
 from reports.model_table import model_table
 from reports.parquet import parquet
+from reports.quality_points import no_quality
 from reports.quality_table import quality_table
 from reports.reading import read_results
 from reports.results import common_size
@@ -217,6 +219,21 @@ def test_failures_carry_the_facts_and_a_message_in_any_case() -> None:
     assert by_status["crashed"]["message"] == "ended by signal 9"
     (shown,) = [row for row in markdown_rows(table) if row["Status"] == "over time"]
     assert shown["Message"] == r"a \| b c_d \_e\_"
+
+
+def test_no_traceback_reaches_a_report() -> None:
+    where = '  File "/site-packages/bench/run/worker.py", line 9, in _measure\n    raise error'
+    reason = f"KeyError while stylizing: 'relu9_1'\n{where}"
+    records = [
+        cell("wct-vgg16-1x", SIZES["1MP"], status="crashed", reason=reason),
+        quality_cell("wct-vgg16-1x", status="crashed", reason=reason),
+    ]
+    results = read_results(frame(records))
+    (shown, _) = parsed(failures_table(results))
+    assert shown["message"] == "KeyError while stylizing: 'relu9_1'"
+    told = [*failures(results), *caveats(results), no_quality(results)]
+    assert "relu9_1" in "".join(told)
+    assert not [text for text in told if "worker.py" in text]
 
 
 def test_every_markdown_row_has_the_columns_of_its_head() -> None:
