@@ -118,7 +118,11 @@ def run(
     overrides = list(set_ or ())
     if processes is not None and resume is None:
         overrides.append(f"measure.processes={processes}")
-    loaded = load_scenario(scenario, overrides) if scenario is not None else None
+    notes: list[str] = []
+    loaded = None if scenario is None else load_scenario(scenario, overrides, report=notes.append)
+    if not quiet and resume is None:
+        for note in notes:
+            print(note)
     if dry_run:
         if loaded is None or resume is not None:
             raise UserError("--dry-run goes with a scenario file alone")
@@ -280,15 +284,20 @@ def models(
     for column in ("parameters", "MACs a pixel"):
         table.add_column(column, justify="right")
     table.add_column("weights without :FOLDER")
-    for name in model_names():
-        spec = parse_model(name)
+    specs = [parse_model(name) for name in model_names()]
+    # Those that can be tried at once come first.
+    specs.sort(key=lambda spec: weights_kind(spec) == "random")
+    for spec in specs:
         cost = architecture(spec)
         widths = "/".join(map(str, student_widths(spec.ratio)))
         numbers = f"{cost.parameters:,}", f"{cost.macs_per_pixel:,.0f}"
         weights = "random" if weights_kind(spec) == "random" else "trained, embedded"
-        table.add_row(name, widths, *numbers, weights)
+        table.add_row(str(spec), widths, *numbers, weights)
     console().print(table)
-    print("Random weights measure speed and memory; add :FOLDER for trained ones.")
+    print(
+        "Random weights measure speed and memory, and no quality; add :FOLDER for trained ones. "
+        "The scenarios of the project name trained models only."
+    )
 
 
 def _list_metrics() -> None:

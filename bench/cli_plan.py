@@ -49,7 +49,8 @@ def plan(
 ) -> None:
     """Predict every cell's memory and time, and whether it fits its cap; nothing is run."""
     from bench.measure.devices import resolve_device
-    from bench.plan import plan_scenario, scenario_cells, wanted_precisions
+    from bench.plan import plan_scenario, scenario_cells
+    from bench.prediction.precisions import wanted_precisions
     from bench.scenario import load_scenario
     from distill.devices import parse_device
 

@@ -10,7 +10,7 @@ from bench.measure.code_version import code_version
 from bench.prediction.calibration import Calibration
 from bench.prediction.predict import Prediction, Predictor
 from bench.run.foresight import BASIS, hopeless
-from bench.run.schedule import STARTUP_S, Estimate, by_work, deadline_s, expected_s
+from bench.run.schedule import STARTUP_S, Estimate, deadline_s, expected_s, in_order
 from bench.scenario import Scenario
 from bench.stylizers import model_facts
 
@@ -109,7 +109,7 @@ def plan_scenario(
     seconds = {one.cell.id: one.prediction.seconds for one in planned}
     gmacs = {one.cell.id: one.prediction.work.macs / 1e9 for one in planned}
     by_id = {one.cell.id: one for one in planned}
-    ordered = by_work([one.cell for one in planned], gmacs, seconds)
+    ordered = in_order([one.cell for one in planned], gmacs, seconds, rank=scenario.rank)
     return Plan(
         device=planned[0].cell.device if planned else "",
         cells=tuple(_without_hopeless([by_id[cell.id] for cell in ordered])),
@@ -127,7 +127,9 @@ def _planned(cell: Cell, prediction: Prediction, scenario: Scenario) -> PlannedC
     note = f"over {limit_s:g} s" if slow else ""
     if scenario.skip_predicted and hopeless(cell, prediction) is not None:
         return PlannedCell(cell, prediction, 0.0, f"{note}{'; ' if note else ''}skipped: predicted")
-    if prediction.verdict in ("will not fit", "unsupported"):
+    if prediction.verdict == "unsupported":
+        return PlannedCell(cell, prediction, 0.0, "not started")
+    if prediction.verdict == "will not fit":
         # It takes a start to find out.
         return PlannedCell(cell, prediction, STARTUP_S, note)
     if prediction.seconds is None or prediction.first_seconds is None:
@@ -161,8 +163,3 @@ def _without_hopeless(ordered: Iterable[PlannedCell]) -> Iterator[PlannedCell]:
 
 def _rounded(value: float | None, factor: float = 1.0) -> float | None:
     return None if value is None else float(f"{value * factor:.6g}")
-
-
-def wanted_precisions(cells: Iterable[Cell]) -> tuple[Precision, ...]:
-    """Those that a device has to be calibrated at."""
-    return tuple(dict.fromkeys(cell.precision for cell in cells))

@@ -11,6 +11,13 @@ FAILED: frozenset[str] = frozenset({"out_of_memory", "timeout", "crashed"})
 """Statuses that `--retry-failed` repeats."""
 
 
+BAD_INPUT = "bad_input"
+"""Reason code of a cell whose images or weights cannot be used; the reason says what to do."""
+SOME_PAIRS = "some_pairs"
+"""Reason code of a quality cell that has some of its pairs: a limit ended it, or an image could not
+be read."""
+
+
 def cut_by_run(status: str, reason_code: str | None) -> bool:
     """Whether the run's time limit stopped a cell, or kept it from starting.
 
@@ -200,6 +207,10 @@ class Record(BaseModel):
     quality_pairs: int | None = None
     metrics_s: float | None = None
     """Seconds of computing the metrics, over all pairs; stylising not included."""
+    metrics_load_s: float | None = None
+    """Of these, loading their networks: once, whatever the size."""
+    metrics_set_s: float | None = None
+    """Of these, the metrics of the set, which bring images to a size of their own."""
     content_loss: float | None = None
     style_loss: float | None = None
     style_loss_relu1_1: float | None = None

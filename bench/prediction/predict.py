@@ -27,8 +27,6 @@ from bench.stylizers.cascade import Stylizer
 Verdict = Literal["fits", "tight", "will not fit", "no cap", "unsupported"]
 TOLERANCE = 0.10
 """Of the predicted memory: nearer to the cap than this and the prediction does not decide."""
-TIME_FACTOR = 1.5
-"""By which a predicted time may be wrong, either way."""
 CONTEXT_BYTES = 500 * 10**6
 """CUDA: what the card is taken to hold for a process beside PyTorch's allocations, where that was
 not measured."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -17,11 +17,13 @@ from bench.measure.proc import return_freed_memory
 from bench.quality.catalogue import TEACHER, find_metric, is_built_in
 from bench.quality.metric import Conditions, Metric, Pair, PictureSet, Values
 from bench.quality.teacher import Teacher
-from bench.record import Record
+from bench.record import SOME_PAIRS, Record
 from bench.stylizers import Stylizer
 from bench.units import Size
 from distill.image_files import write_picture
 from distill.pairs import image_pairs
+
+_NOT_ALL = "it is of all pictures as one set, and not all were finished"
 
 
 class _Metrics:
@@ -31,10 +33,10 @@ class _Metrics:
         self.absent: dict[str, str] = {}
         self.measures: dict[str, Callable[[Any], Values]] = {}
         self.metrics: dict[str, Metric] = {}
-        self.seconds = 0.0
-        """Of loading networks and computing, so far."""
+        self._seconds = {"load": 0.0, "image": 0.0, "set": 0.0}
+        """Of loading networks, and of computing what is of each image and of the set, so far."""
         self._conditions = conditions
-        with self.timed():
+        with self.timed("load"):
             for name in metrics:
                 try:
                     self.metrics[name] = find_metric(name)
@@ -43,13 +45,22 @@ class _Metrics:
                     self.leave_out(name, error)
 
     @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Adds what the block takes to ``seconds``."""
+    def timed(self, part: Literal["load", "image", "set"] = "image") -> Iterator[None]:
+        """Adds what the block takes to the seconds of a part."""
         began = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds += time.perf_counter() - began
+            self._seconds[part] += time.perf_counter() - began
+
+    @property
+    def seconds_fields(self) -> dict[str, float]:
+        """What the metrics took so far, as record fields."""
+        return {
+            "metrics_s": round(sum(self._seconds.values()), 3),
+            "metrics_load_s": round(self._seconds["load"], 3),
+            "metrics_set_s": round(self._seconds["set"], 3),
+        }
 
     def leave_out(self, name: str, error: UserError) -> None:
         """The metric cannot be had."""
@@ -100,19 +111,28 @@ class _Metrics:
         return is_built_in(self.metrics[name])
 
 
-def evaluate_quality(stylizer: Stylizer, cell: Cell, image_dir: Path) -> dict[str, Any]:
+def evaluate_quality(
+    stylizer: Stylizer,
+    cell: Cell,
+    image_dir: Path,
+    *,
+    keep: Callable[[dict[str, Any]], object] = lambda _: None,
+) -> dict[str, Any]:
     """Stylise the cell's pairs, save the pictures and compute the metrics asked for.
+
+    A pair of which an image cannot be read is left out, and the fields say so.
 
     Args:
         stylizer: with trained weights.
         cell: of kind ``quality``.
         image_dir: the run folder's ``images``; the teacher's outputs are kept beside it.
+        keep: told after each pair what there is by then, should the evaluation not come to its end.
 
     Returns:
         Fields of :class:`bench.record.Record`: means over the pairs, and ``per_pair``.
 
     Raises:
-        UserError: for images that cannot be had.
+        UserError: where not one pair can be read.
     """
     settings = cell.quality
     if settings is None:
@@ -127,9 +147,29 @@ def evaluate_quality(stylizer: Stylizer, cell: Cell, image_dir: Path) -> dict[st
     image_dir.mkdir(exist_ok=True)
     per_pair: list[dict[str, Any]] = []
     keys: dict[str, list[str]] = {}
+    unreadable: dict[str, None] = {}
+
+    def fields(values: dict[str, Any], absent: dict[str, str]) -> dict[str, Any]:
+        return {
+            "quality_network": settings.network,
+            "lpips_backbone": metrics.lpips_backbone,
+            "quality_pairs": len(per_pair),
+            "quality_teacher": teacher.model if teacher else None,
+            **values,
+            **metrics.seconds_fields,
+            "quality_definitions": metrics.definitions(len(per_pair)),
+            "metrics_absent": absent or None,
+            "per_pair": per_pair,
+            **_some_pairs(len(per_pair), len(pairs), unreadable),
+        }
+
     for content_spec, style_spec in pairs:
-        content = load_tensor(content_spec, content_size, role="content", device=cell.device)
-        style = load_tensor(style_spec, style_size, role="style", device=cell.device)
+        try:
+            content = load_tensor(content_spec, content_size, role="content", device=cell.device)
+            style = load_tensor(style_spec, style_size, role="style", device=cell.device)
+        except UserError as error:
+            unreadable |= dict.fromkeys(error.problems)
+            continue
         code = stylizer.encode_style(style)
         output = stylizer.stylize(content, code, cell.alpha).float()
         return_freed_memory()
@@ -158,25 +198,29 @@ def evaluate_quality(stylizer: Stylizer, cell: Cell, image_dir: Path) -> dict[st
                 keys[name] = list(values)
                 entry |= values
         per_pair.append(entry)
+        # A mean over the pairs before the one that a metric could not do is no mean over pairs.
+        for name in keys.keys() & metrics.absent.keys():
+            for key in keys.pop(name):
+                for one in per_pair:
+                    one.pop(key, None)
+        if (content_spec, style_spec) != pairs[-1]:
+            waiting = dict.fromkeys(metrics.per("set"), _NOT_ALL)
+            found = _sorted_fields(metrics, _means(keys, per_pair))
+            keep(fields(found, metrics.absent | waiting))
         del content, style, output, pictures, pair, of_teacher
-    # A mean over the pairs before the one that a metric could not do is no mean over pairs.
-    for name in keys.keys() & metrics.absent.keys():
-        for key in keys.pop(name):
-            for entry in per_pair:
-                entry.pop(key, None)
-    with metrics.timed():
+    if not per_pair:
+        raise UserError(*unreadable)
+    with metrics.timed("set"):
         values = _values(metrics, keys, per_pair, image_dir)
-    return {
-        "quality_network": settings.network,
-        "lpips_backbone": metrics.lpips_backbone,
-        "quality_pairs": len(per_pair),
-        "quality_teacher": teacher.model if teacher else None,
-        **values,
-        "metrics_s": round(metrics.seconds, 3),
-        "quality_definitions": metrics.definitions(len(per_pair)),
-        "metrics_absent": metrics.absent or None,
-        "per_pair": per_pair,
-    }
+    return fields(values, metrics.absent)
+
+
+def _some_pairs(done: int, asked: int, unreadable: Iterable[str]) -> dict[str, Any]:
+    """What a record says where not every pair was evaluated."""
+    if done == asked:
+        return {}
+    left_out = "".join(f"; left out: {problem}" for problem in unreadable)
+    return {"reason_code": SOME_PAIRS, "reason": f"{done} of {asked} pairs{left_out}"}
 
 
 def _teacher(
@@ -207,9 +251,7 @@ def _values(
     image_dir: Path,
 ) -> dict[str, Any]:
     """Means over the pairs and values of the set, by field; a plug-in's in ``quality_other``."""
-    found = {
-        name: {key: fmean(pair[key] for pair in per_pair) for key in keys[name]} for name in keys
-    }
+    found = _means(keys, per_pair)
     files = {
         key: tuple(image_dir.parent / pair[key] for pair in per_pair)
         for key in ("image", "content_image", "style_image")
@@ -220,7 +262,21 @@ def _values(
             found[name] = metrics.of(name, pictures)
         except UserError as error:
             metrics.leave_out(name, error)
-    fields: dict[str, Any] = {"quality_notes": pictures.notes or None}
+    return {"quality_notes": pictures.notes or None} | _sorted_fields(metrics, found)
+
+
+def _means(
+    keys: dict[str, list[str]], per_pair: list[dict[str, Any]]
+) -> dict[str, dict[str, float]]:
+    """Means over the pairs, by metric and the name of the value."""
+    return {
+        name: {key: fmean(pair[key] for pair in per_pair) for key in keys[name]} for name in keys
+    }
+
+
+def _sorted_fields(metrics: _Metrics, found: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Values by field; those without one of their own in ``quality_other``."""
+    fields: dict[str, Any] = {}
     other: dict[str, float] = {}
     for name, values in found.items():
         for key, value in values.items():

@@ -67,6 +67,8 @@ class Teacher:
     def prepare(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Compute the outputs for pairs of content and style that are not there yet.
 
+        Pairs of which an image cannot be read are passed over.
+
         Raises:
             UserError: for too little memory or disc space, and for a device without float32.
         """
@@ -85,8 +87,11 @@ class Teacher:
             plan = plan_strips(stylizer, *size, budget=budget)
             for pair in missing:
                 check_scratch(self._folder, 3 * 4 * size.pixels)
-                content = load_tensor(pair[0], size, role="content", device=cell.device)
-                style = load_tensor(pair[1], self._style_size, role="style", device=cell.device)
+                try:
+                    content = load_tensor(pair[0], size, role="content", device=cell.device)
+                    style = load_tensor(pair[1], self._style_size, role="style", device=cell.device)
+                except UserError:
+                    continue  # the student's own pair cannot be read either, and is left out
                 with _Sink(self._file(pair), size) as sink:
                     code = stylizer.encode_style(style)
                     stylize_rows(stylizer, TensorSource(content), sink, code, cell.alpha, plan=plan)

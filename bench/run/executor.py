@@ -22,10 +22,10 @@ from typing import Any
 from bench.cells import Cell
 from bench.errors import EnvironmentUnfitError
 from bench.measure.oom_killer import OomWatch
-from bench.record import Record
+from bench.record import SOME_PAIRS, Record
 from bench.run.draft import timestamp, unmeasured
 from bench.run.launch import INSTALLED, OTHER_CODE, ROOT, module_command
-from bench.run.records import read_record
+from bench.run.records import read_record, take_part
 from bench.run.store import RunFolder
 from distill import host
 
@@ -70,6 +70,7 @@ def run_cell(
     cell_file = folder.worker_dir / "cell.json"
     # Not by pydantic: file names need not be Unicode, and its JSON must.
     cell_file.write_text(json.dumps(cell.model_dump()), encoding="ascii")
+    take_part(folder.path, cell.id)  # of a worker that was killed together with its parent
     path = folder.record_path(cell.id, repeat)
     before = _identity(path)
     started_at = timestamp()
@@ -87,14 +88,17 @@ def run_cell(
     if ending.returncode == OTHER_CODE:
         raise EnvironmentUnfitError(_last_line(ending.output))
     fields = classify(ending, cell, deadline_s=deadline_s, deadline_code=deadline_code)
-    record = unmeasured(
-        cell,
-        **fields,
-        repeat=repeat,
-        known=known,
-        started_at=started_at,
-        duration_s=round(ending.duration_s, 3),
-    )
+    fields |= {"started_at": started_at, "duration_s": round(ending.duration_s, 3)}
+    part = take_part(folder.path, cell.id)
+    if part is None:
+        record = unmeasured(cell, **fields, repeat=repeat, known=known)
+    elif ending.timed_out:
+        # What was finished counts, as it does where fewer pairs are asked for.
+        reason = f"{part.reason}; {fields['reason']}".removesuffix(" without a result")
+        fields |= {"status": "ok", "reason_code": SOME_PAIRS, "reason": reason}
+        record = part.model_copy(update=fields)
+    else:
+        record = part.model_copy(update=fields)
     folder.write_record(record)
     return record
 
@@ -105,11 +109,7 @@ def classify(
     """Status, reason and signal of a cell whose worker left no valid record."""
     last = _last_line(ending.output)
     if ending.timed_out:
-        return {
-            "status": "timeout",
-            "reason_code": deadline_code,
-            "reason": f"stopped after {deadline_s:.0f} s without a result",
-        }
+        return stopped(deadline_s, deadline_code)
     if ending.killed_for_memory:
         return {
             "status": "out_of_memory",
@@ -139,6 +139,25 @@ def classify(
         "status": "crashed",
         "reason_code": "exception" if ending.returncode else "no_record",
         "reason": last or f"exit status {ending.returncode} without a record and without a word",
+    }
+
+
+def stopped(deadline_s: float, deadline_code: str) -> dict[str, Any]:
+    """Status and reason of a cell that was stopped at a deadline.
+
+    Only its own limit says that the model is too slow. What the run's limit cuts off was not
+    measured, as if it had not been started.
+    """
+    if deadline_code == "run_time_limit":
+        return {
+            "status": "skipped",
+            "reason_code": deadline_code,
+            "reason": f"the run's time limit stopped it after {deadline_s:.0f} s",
+        }
+    return {
+        "status": "timeout",
+        "reason_code": deadline_code,
+        "reason": f"stopped after {deadline_s:.0f} s without a result",
     }
 
 

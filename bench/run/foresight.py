@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.cells import Cell
-from bench.run.schedule import Estimate
+from bench.run.schedule import TIME_FACTOR, Estimate
 
 if TYPE_CHECKING:
     from bench.prediction.calibration import Calibration
@@ -33,6 +33,8 @@ class Forecast:
     """Whether it is not predicted to outgrow its cap for certain."""
     hopeless: str | None
     """Why it is not worth starting; None for one that is."""
+    lacking: str = ""
+    """Why the device cannot do it at all; empty where it can."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,13 @@ class Foresight:
     def prior(self, cell: Cell) -> Estimate | None:
         """The predicted time of a pass, for where nothing like it was measured."""
         seconds = self.forecasts[cell.id].seconds if self.calibrated else None
-        return None if seconds is None else Estimate(seconds, BASIS, measured=False)
+        if seconds is None:
+            return None
+        return Estimate(seconds, BASIS, measured=False, slack=TIME_FACTOR)
+
+    def lacking(self, cell: Cell) -> str:
+        """Why the device cannot do a cell at all; empty where it can."""
+        return self.forecasts[cell.id].lacking
 
     def fits(self, cell: Cell) -> bool:
         """Whether a cell is not predicted to outgrow its cap for certain."""
@@ -108,6 +116,7 @@ def foresee(cells: Iterable[Cell], calibration: Calibration | None, *, skip: boo
             first_seconds=prediction.first_seconds,
             fits=prediction.verdict != "will not fit",
             hopeless=hopeless(cell, prediction),
+            lacking=prediction.reason if prediction.verdict == "unsupported" else "",
         )
     return Foresight(calibration is not None, skip, forecasts)
 
@@ -118,8 +127,6 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 def hopeless(cell: Cell, prediction: Prediction) -> str | None:
     """Why a cell will not be measured whatever is tried, by its prediction; None if it may be."""
-    from bench.prediction.predict import TIME_FACTOR
-
     if prediction.verdict == "will not fit":
         return prediction.reason
     limit_s = cell.measure.cell_time_limit_s

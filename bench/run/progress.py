@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Literal, Protocol, Self, TextIO
 
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from bench.cells import Cell
 from bench.measure.conditions import disturbances
-from bench.record import Record, cut_by_run
+from bench.record import SOME_PAIRS, Record, cut_by_run
 
 _STYLES = {"ok": "green", "skipped": "yellow", "unsupported": "yellow"}
 _LINES_AROUND_TABLE = 7
@@ -39,6 +39,9 @@ class Progress(Protocol):
 
     def finished(self, record: Record) -> None:
         """A cell has its record."""
+
+    def settled(self, records: Sequence[Record], why: str) -> None:
+        """Cells have their records without being run, all for one reason."""
 
     def note(self, text: str) -> None:
         """Something a person should know, in one line."""
@@ -78,6 +81,9 @@ class QuietProgress:
     def finished(self, record: Record) -> None:
         """Not shown."""
 
+    def settled(self, records: Sequence[Record], why: str) -> None:
+        """Not shown."""
+
     def note(self, text: str) -> None:
         """Not shown."""
 
@@ -100,6 +106,11 @@ class PlainProgress(QuietProgress):
         number = f"[{self._done}/{self._total}]"
         line = f"{number} {record.status:<13} {label(record)}: {outcome(record)}"
         print(printable(line), file=self._stream, flush=True)
+
+    def settled(self, records: Sequence[Record], why: str) -> None:
+        """Print one line for all."""
+        self._done += len(records)
+        self.note(f"[{self._done}/{self._total}] {settled_text(records, why)}")
 
     def note(self, text: str) -> None:
         """Print the line."""
@@ -147,6 +158,11 @@ class LiveProgress:
         self._done += 1
         self._running = None
         self._records.append(record)
+
+    def settled(self, records: Sequence[Record], why: str) -> None:
+        """Printed above the table."""
+        self._done += len(records)
+        self.note(settled_text(records, why))
 
     def note(self, text: str) -> None:
         """Printed above the table."""
@@ -201,6 +217,11 @@ class LiveProgress:
         return Group(table, bar)
 
 
+def settled_text(records: Sequence[Record], why: str) -> str:
+    """Cells that were not run, all for one reason: ``37 cells: bf16 is not native ...``."""
+    return f"{len(records)} cell{'' if len(records) == 1 else 's'}: {why}"
+
+
 def label(record: Record) -> str:
     """What sets a record's cell apart, as :meth:`Cell.label` has it."""
     size = f"{record.width}x{record.height}"
@@ -218,6 +239,8 @@ def outcome(record: Record) -> str:
     numbers = [latency_text(record), memory_text(record), *_quality_texts(record)]
     numbers += disturbances(record.conditions)
     shown = ", ".join(text for text in numbers if text) or "measured"
+    if record.reason_code == SOME_PAIRS:
+        return f"{shown} ({record.reason})"
     return f"{shown} (measured once)" if record.reason_code == "measured_once" else shown
 
 
@@ -249,6 +272,8 @@ def _quality_texts(record: Record) -> list[str]:
 def summary(records: Iterable[Record]) -> str:
     """How many cells ended in which way: ``12 ok, 1 out_of_memory``, and how many of them were
     measured under disturbance.
+
+    What the run's time limit cut off says nothing of the model, so it is told apart.
     """
     records = list(records)
     counts = Counter(

@@ -4,18 +4,35 @@ Known from the quality cells of the run that are done: before the first there is
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from bench.cells import Cell
 from bench.quality.catalogue import default_teacher
 from bench.record import Record
 
 
+@dataclass(frozen=True)
+class _MetricTimes:
+    """What a cell's metrics took, in seconds."""
+
+    load_s: float
+    """Once a cell: loading their networks."""
+    pair_s: float
+    """Each pair, whatever the size: metrics that bring images to a size of their own."""
+    megapixel_s: float
+    """Each pair and megapixel."""
+
+    def of(self, pairs: int, megapixels: float) -> float:
+        """Seconds of a cell."""
+        return self.load_s + pairs * (self.pair_s + self.megapixel_s * megapixels)
+
+
 class QualityTimes:
     """Seconds of metrics, and which teachers' outputs are there."""
 
     def __init__(self) -> None:
-        self._metrics: dict[tuple[object, ...], float] = {}
-        """Seconds of a pair and megapixel, on a device, of the last cell measured."""
+        self._metrics: dict[tuple[object, ...], _MetricTimes] = {}
+        """Of the last cell measured, by device and threads."""
         self._taught: set[tuple[object, ...]] = set()
 
     def add(self, record: Record) -> None:
@@ -23,8 +40,14 @@ class QualityTimes:
         if record.kind != "quality" or record.status != "ok":
             return
         if record.metrics_s is not None and record.quality_pairs:
-            amount = record.quality_pairs * record.megapixels
-            self._metrics[record.device, record.threads] = record.metrics_s / amount
+            load_s = record.metrics_load_s or 0.0
+            set_s = record.metrics_set_s or 0.0
+            grows_s = max(0.0, record.metrics_s - load_s - set_s)
+            self._metrics[record.device, record.threads] = _MetricTimes(
+                load_s=load_s,
+                pair_s=set_s / record.quality_pairs,
+                megapixel_s=grows_s / (record.quality_pairs * record.megapixels),
+            )
         self._taught.add((record.quality_teacher, record.width, record.height, record.alpha))
 
     def extra_s(self, cell: Cell, pairs: int, pass_s: Callable[[Cell], float | None]) -> float:
@@ -35,8 +58,9 @@ class QualityTimes:
             pairs: how many it has.
             pass_s: predicts one pass of a cell; None where nothing is known.
         """
-        metrics = self._metrics.get((cell.device, cell.threads), 0.0)
-        return pairs * (metrics * cell.megapixels + self._teacher_s(cell, pass_s))
+        metrics = self._metrics.get((cell.device, cell.threads))
+        metrics_s = 0.0 if metrics is None else metrics.of(pairs, cell.megapixels)
+        return metrics_s + pairs * self._teacher_s(cell, pass_s)
 
     def _teacher_s(self, cell: Cell, pass_s: Callable[[Cell], float | None]) -> float:
         """Of the teacher's output for one pair; 0 where it is there, or is none."""

@@ -18,6 +18,9 @@ from distill.files import read_regular, write_bytes_atomically
 
 CELLS = "cells"
 IMAGES = "images"
+WORKER_FILES = ".worker"
+"""Folder for what parent and worker pass to each other."""
+_PART = "part.json"
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 _log = logging.getLogger(__name__)
@@ -33,10 +36,33 @@ def write_record(run_dir: Path, record: Record) -> None:
 
     Raises ``EnvironmentUnfitError`` when the disk does not take it.
     """
+    write_file(run_dir / CELLS / record_name(record.id, record.repeat), _content(record))
+
+
+def _content(record: Record) -> bytes:
     # Strict JSON has no NaN or infinity; written as words, they are still numbers when read.
     content = json.dumps(words_for_non_finite(record.model_dump()), indent=1, allow_nan=False)
-    path = run_dir / CELLS / record_name(record.id, record.repeat)
-    write_file(path, (content + "\n").encode())
+    return (content + "\n").encode()
+
+
+def write_part(run_dir: Path, record: Record) -> None:
+    """Keep what a worker has by now of the cell it measures, should it be stopped."""
+    write_file(run_dir / WORKER_FILES / _PART, _content(record))
+
+
+def take_part(run_dir: Path, cell_id: str) -> Record | None:
+    """What a worker kept of a cell (:func:`write_part`) before it was stopped; removes it.
+
+    None where there is nothing of that cell.
+    """
+    path = run_dir / WORKER_FILES / _PART
+    try:
+        record = parse_record(json.loads(path.read_bytes()), str(path))
+    except (OSError, ValueError, RecursionError):
+        return None
+    finally:
+        path.unlink(missing_ok=True)
+    return record if record.id == cell_id else None
 
 
 def read_record(path: Path) -> Record:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from bench.cells import Cell
-from bench.record import FAILED, Record
+from bench.record import FAILED, SOME_PAIRS, Record
 from bench.run.schedule import DECIDED
 
 
@@ -41,8 +41,8 @@ def unfinished(
     """The tasks that are still to be run, in the order given.
 
     Those without a record; with ``retry_failed`` also those that failed and those that were skipped
-    by :func:`bench.run.schedule.decide`, since more time or memory may be there now. Of a cell that
-    :func:`ended`, the later rounds are left out.
+    by :func:`bench.run.schedule.decide`, since more time or memory may be there now, and those that
+    have some of their pairs. Of a cell that :func:`ended`, the later rounds are left out.
     """
     done = {(record.id, record.repeat): record for record in records}
     again = {key for key, record in done.items() if retry_failed and fell_short(record)}
@@ -56,9 +56,9 @@ def unfinished(
 
 
 def fell_short(record: Record) -> bool:
-    """Whether a cell failed, or was skipped for want of time or memory."""
+    """Whether a cell failed, was skipped for want of time or memory, or lacks some of its pairs."""
     skipped = record.status == "skipped" and record.reason_code in DECIDED
-    return record.status in FAILED or skipped
+    return record.status in FAILED or skipped or record.reason_code == SOME_PAIRS
 
 
 def ended(records: Iterable[Record]) -> set[str]:

@@ -3,7 +3,7 @@
 import contextlib
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,13 @@ from bench.errors import UserError
 from bench.measure.environment_differences import environment_differences
 from bench.record import Record
 from bench.run.apart import apart
-from bench.run.draft import random_weights_reason, unmeasured
 from bench.run.executor import WORKER, run_cell
 from bench.run.foresight import Facts, Foresight, Preparation
 from bench.run.interrupts import interruptible
-from bench.run.progress import Progress, duration_text, progress_for, summary
-from bench.run.rounds import Task, ended, rounds, unfinished
-from bench.run.schedule import (
-    Measured,
-    Run,
-    Skip,
-    by_work,
-    decide,
-    least_times_s,
-    time_left_s,
-)
+from bench.run.loop import Surroundings, measure_all
+from bench.run.progress import duration_text, printable, progress_for, summary
+from bench.run.rounds import rounds, unfinished
+from bench.run.schedule import Run, in_order
 from bench.run.store import RunFolder
 from bench.scenario import Scenario, check_storable, load_scenario
 
@@ -81,8 +73,9 @@ def run_scenario(
             check_storable(scenario)
         elif processes is not None:
             scenario = _with_processes(folder, scenario, processes)
+        say = _say_nothing if quiet else _say
         ready = apart(
-            partial(_prepare, scenario, device or scenario.device), what="preparing the run"
+            partial(_prepare, scenario, device or scenario.device, say), what="preparing the run"
         )
         if folder is not None:
             if not allow_mixed:
@@ -95,9 +88,12 @@ def run_scenario(
         with interruptible():
             _run(
                 folder,
-                by_work(ready.cells, gmacs, ready.foresight.seconds(ready.cells)),
+                in_order(
+                    ready.cells, gmacs, ready.foresight.seconds(ready.cells), rank=scenario.rank
+                ),
                 ready.facts,
                 ready.foresight,
+                listed=lambda cell: scenario.rank(cell) < len(scenario.priority),
                 processes=scenario.measure.processes,
                 run_time_limit_s=scenario.run_time_limit,
                 device=ready.device,
@@ -115,6 +111,7 @@ def _run(
     facts: Mapping[str, Facts],
     foresight: Foresight,
     *,
+    listed: Callable[[Cell], bool],
     processes: int,
     run_time_limit_s: float | None,
     device: str,
@@ -146,16 +143,20 @@ def _run(
             for text in (*notes, *problems):
                 progress.note(text)
             again = {(task.cell.id, task.repeat) for task in todo}
-            _measure_all(
-                folder,
+            measure_all(
                 todo,
                 # A failure that is to be repeated must not decide about other cells.
                 [record for record in records if (record.id, record.repeat) not in again],
-                facts,
-                foresight,
-                progress,
+                Surroundings(
+                    facts=facts,
+                    foresight=foresight,
+                    progress=progress,
+                    measure=partial(_measure, folder, foresight, worker),
+                    write=folder.write_record,
+                    now=time.monotonic,
+                    listed=listed,
+                ),
                 run_ends=None if run_time_limit_s is None else began + run_time_limit_s,
-                worker=worker,
             )
     except KeyboardInterrupt:
         scenario, path = (shlex.quote(str(p)) for p in (folder.scenario_path, folder.path))
@@ -168,95 +169,43 @@ def _run(
     end("done")
 
 
-def _measure_all(
+def _measure(
     folder: RunFolder,
-    tasks: Sequence[Task],
-    records: list[Record],
-    facts: Mapping[str, Facts],
     foresight: Foresight,
-    progress: Progress,
-    *,
-    run_ends: float | None,
     worker: Sequence[str],
-) -> None:
-    measured = Measured(records, prior=foresight.prior)
-    gmacs = {key: value["gmacs"] for key, value in facts.items()}
-    cells = [task.cell for task in tasks]
-    over = ended(records)
-    for position, (cell, repeat) in enumerate(tasks):
-        if repeat and cell.id in over:
-            continue
-        known = {**facts[cell.id], **foresight.fields(cell)}
-        estimate = measured.estimate(cell, gmacs=gmacs[cell.id])
-        later = [] if run_ends is None else cells[position + 1 :]
-        others = least_times_s(later, measured, gmacs, fits=foresight.fits)
-        decision = decide(
-            cell,
-            records,
-            estimate,
-            run_time_left_s=None if run_ends is None else run_ends - time.monotonic(),
-            others_s=sum(others),
-            others=len(others),
-        )
-        if cell.kind == "quality" and known["weights"] == "random":
-            record = unmeasured(
-                cell,
-                "skipped",
-                "random_weights",
-                random_weights_reason(cell.model),
-                repeat=repeat,
-                known=known,
-            )
-            folder.write_record(record)
-        elif isinstance(decision, Run) and (hopeless := foresight.hopeless(cell)):
-            record = unmeasured(cell, "skipped", "predicted", hopeless, repeat=repeat, known=known)
-            folder.write_record(record)
-        elif isinstance(decision, Skip):
-            record = unmeasured(
-                cell,
-                "skipped",
-                decision.reason_code,
-                decision.reason,
-                repeat=repeat,
-                known=known,
-                estimate_s=decision.estimate_s,
-            )
-            folder.write_record(record)
-        else:
-            progress.started(
-                cell,
-                estimate_s=None if estimate is None else estimate.seconds,
-                time_left_s=time_left_s(cells[position:], measured, gmacs),
-            )
-            record = run_cell(
-                _within(cell, decision.budget_s),
-                folder,
-                deadline_s=decision.deadline_s,
-                deadline_code=decision.deadline_code,
-                repeat=repeat,
-                known=known,
-                worker=worker,
-            )
-            record = record.model_copy(update=foresight.fields(cell))
-            folder.write_record(record)
-        records.append(record)
-        over |= ended([record])
-        measured.add(record)
-        progress.finished(record)
+    cell: Cell,
+    run: Run,
+    *,
+    repeat: int,
+    known: Facts,
+) -> Record:
+    """Measure one cell in a fresh process; its record is in the folder then."""
+    record = run_cell(
+        cell,
+        folder,
+        deadline_s=run.deadline_s,
+        deadline_code=run.deadline_code,
+        repeat=repeat,
+        known=known,
+        worker=worker,
+    )
+    record = record.model_copy(update=foresight.fields(cell))
+    folder.write_record(record)
+    return record
 
 
-def _within(cell: Cell, budget_s: float) -> Cell:
-    """The same cell (its id does not change) with no more time than the run has left."""
-    if budget_s >= cell.measure.cell_time_limit_s:
-        return cell
-    measure = cell.measure.model_copy(update={"cell_time_limit_s": budget_s})
-    return cell.model_copy(update={"measure": measure})
+def _say(text: str) -> None:
+    print(printable(text), flush=True)
 
 
-def _prepare(scenario: Scenario, device: str) -> Preparation:
+def _say_nothing(_: str) -> None:
+    """For quiet runs."""
+
+
+def _prepare(scenario: Scenario, device: str, report: Callable[[str], object]) -> Preparation:
     from bench.run.preparation import prepare  # with PyTorch, which this process does without
 
-    return prepare(scenario, device)
+    return prepare(scenario, device, report=report)
 
 
 def _scenario_of(folder: RunFolder, given: Scenario | None) -> Scenario:

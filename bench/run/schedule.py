@@ -12,7 +12,7 @@ from bench.record import Record, Status
 from bench.run.quality_time import QualityTimes
 from distill.models import parse_model
 
-RunCode = Literal["time_limit", "run_time_limit", "smaller_size_out_of_memory"]
+RunCode = Literal["time_limit", "run_time_limit", "smaller_size_out_of_memory", "predicted"]
 DECIDED: frozenset[str] = frozenset(
     {"time_limit", "run_time_limit", "smaller_size_out_of_memory", "predicted"}
 )
@@ -32,10 +32,13 @@ EVEN_SHARE = 0.5
 STARTUP_S = 6.0
 """Seconds of a cell that go to starting the process and loading, for the time left."""
 
-
 FARTHEST = 64.0
 """No prediction goes to more than this many times the work that was measured: the fixed costs of a
 small image, in proportion, would make a large one look out of reach."""
+TIME_FACTOR = 1.5
+"""By which a time that is predicted from a calibration may be wrong, either way."""
+SMALL_MEGAPIXELS = 0.25
+"""Below it a pass is largely fixed costs, which one measurement cannot tell from what grows."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,15 @@ class Estimate:
     extra_s: float = 0.0
     """Of a quality cell: what comes on top of its passes, as far as it is known."""
     measured: bool = True
-    """Whether it comes from this run's own measurements: others skip no cell."""
+    """Whether it comes from this run's own measurements: others do not tell that a cell passes its
+    own limit."""
+    slack: float = 1.0
+    """How many times too long it may be."""
+
+    @property
+    def least_s(self) -> float:
+        """Seconds that one pass takes for certain: a cell is only skipped by these."""
+        return self.seconds / self.slack
 
 
 @dataclass(frozen=True)
@@ -71,12 +82,27 @@ class Skip:
     estimate_s: float | None = None
 
 
+def in_order(
+    cells: Iterable[Cell],
+    gmacs: Mapping[str, float | None],
+    seconds: Mapping[str, float | None] | None = None,
+    *,
+    rank: Callable[[Cell], int] = lambda _: 0,
+) -> list[Cell]:
+    """Cells as they will run: the most important first, of equals those with the least work.
+
+    So the big ones come last, when most is known, and what a time limit leaves out is what matters
+    least. ``rank`` is 0 for the most important. ``gmacs`` and ``seconds`` as for :func:`by_work`.
+    """
+    return sorted(by_work(cells, gmacs, seconds), key=rank)
+
+
 def by_work(
     cells: Iterable[Cell],
     gmacs: Mapping[str, float | None],
     seconds: Mapping[str, float | None] | None = None,
 ) -> list[Cell]:
-    """Cells with the least work first, so that the big ones come last, when most is known.
+    """Cells with the least work first.
 
     ``gmacs`` are multiply-accumulates of one pass, in 10^9, by cell id; a model without a count is
     ordered by its megapixels after those with one. ``seconds`` are predicted times of one pass: if
@@ -110,7 +136,7 @@ class Measured:
     ) -> None:
         self._prior = prior
         """Predicts a pass where nothing of its kind was measured."""
-        self._largest: dict[tuple[object, ...], Record] = {}
+        self._sizes: dict[tuple[object, ...], dict[float, Record]] = {}
         self._busiest: dict[tuple[object, ...], Record] = {}
         self._quality = QualityTimes()
         for record in records:
@@ -123,8 +149,7 @@ class Measured:
             return
         way = (record.precision, record.device, record.threads)
         same = (*way, record.model, record.execution)
-        if same not in self._largest or record.megapixels > self._largest[same].megapixels:
-            self._largest[same] = record
+        self._sizes.setdefault(same, {})[record.megapixels] = record
         if record.gmacs:
             for kin in ((*way, record.method), way):
                 best = self._busiest.get(kin)
@@ -134,11 +159,12 @@ class Measured:
     def estimate(self, cell: Cell, *, gmacs: float | None = None) -> Estimate | None:
         """Predict the seconds of one pass, and for quality of all that is not a pass.
 
-        From the largest image that the same model, run in the same way, was measured with, in
-        proportion to the pixels; else from the multiply-accumulates a second that another model
-        reached at the same precision and device (the same method if there is one, and of those the
-        one with the most work, since small ones are slowed by what is not convolution). The prior
-        if neither is there within ``FARTHEST``, or ``gmacs`` (of this cell, 10^9) is not known.
+        From the largest images that the same model, run in the same way, was measured with: by what
+        grew between two sizes, or from one size in proportion to the pixels; else from the
+        multiply-accumulates a second that another model reached at the same precision and device
+        (the same method if there is one, and of those the one with the most work, since small ones
+        are slowed by what is not convolution). The prior if neither is there within ``FARTHEST``,
+        or ``gmacs`` (of this cell, 10^9) is not known.
         """
         found = self._pass(cell, gmacs)
         if found is None or cell.kind != "quality":
@@ -152,14 +178,9 @@ class Measured:
 
     def _pass(self, cell: Cell, gmacs: float | None) -> Estimate | None:
         way = (cell.precision, cell.device, cell.threads)
-        nearest = self._largest.get((*way, cell.model, cell.execution))
-        if nearest and cell.megapixels <= FARTHEST * nearest.megapixels:
-            cold = " (one cold pass)" if nearest.reason_code == "measured_once" else ""
-            return Estimate(
-                _seconds(nearest) * cell.megapixels / nearest.megapixels,
-                f"{nearest.megapixels:.3g} MP measured at {_seconds(nearest):.3g} s{cold}, "
-                "in proportion to the pixels",
-            )
+        sizes = self._sizes.get((*way, cell.model, cell.execution))
+        if sizes and cell.megapixels <= FARTHEST * max(sizes):
+            return _extrapolated(cell, [sizes[size] for size in sorted(sizes)])
         method = parse_model(cell.model).method
         best = self._busiest.get((*way, method)) or self._busiest.get(way)
         if best is None or not best.gmacs or not gmacs or gmacs > FARTHEST * best.gmacs:
@@ -180,6 +201,8 @@ def decide(
     run_time_left_s: float | None,
     others_s: float = 0.0,
     others: int = 0,
+    reserved_s: float = 0.0,
+    listed: bool = False,
 ) -> Run | Skip:
     """Whether to start a cell, and with which limits.
 
@@ -191,6 +214,10 @@ def decide(
         others_s: what the cells after it need at least, one pass each; repeats of this one are
             given up for them, so that a limit costs precision before it costs cells.
         others: how many cells those are; what is left beyond is shared with them.
+        reserved_s: what those of them need at least that the scenario lists as important: no
+            repeat of this cell takes it.
+        listed: whether this cell is one of those. It is tried once though a pass takes longer than
+            the cell's limit, as long as its deadline allows it.
     """
     if smaller := _smaller(cell, records, "out_of_memory"):
         return Skip(
@@ -209,20 +236,26 @@ def decide(
     seconds = None if estimate is None else estimate.seconds
     basis = "" if estimate is None else f" ({estimate.basis})"
     limit_s = cell.measure.cell_time_limit_s
-    known = estimate is not None and estimate.measured
-    if known and seconds is not None and seconds > limit_s:
+    longest_s = deadline_s(limit_s)
+    slowest_s = longest_s - STARTUP_S if listed else limit_s
+    if estimate is not None and estimate.measured and estimate.least_s > slowest_s:
         return Skip(
             "time_limit",
             f"one pass is estimated at {seconds:.0f} s, the cell's limit is {limit_s:.0f} s{basis}",
             seconds,
         )
-    longest_s = deadline_s(limit_s)
     if run_time_left_s is None:
         return Run(limit_s, longest_s, "time_limit")
     if run_time_left_s <= 0:
         return Skip("run_time_limit", "the run's time limit was reached before this cell", seconds)
+    if run_time_left_s < STARTUP_S:
+        return Skip(
+            "run_time_limit",
+            f"the run's time limit leaves {run_time_left_s:.1f} s, less than a start takes",
+            seconds,
+        )
     least_s = _least_s(cell, estimate)
-    if known and seconds is not None and least_s > run_time_left_s:
+    if estimate is not None and _least_s(cell, certain(estimate)) > run_time_left_s:
         return Skip(
             "run_time_limit",
             f"{_amount(cell)} and the start are estimated at {least_s:.0f} s, the run's time limit "
@@ -234,7 +267,7 @@ def decide(
     share_s = least_s + SHARES * max(0.0, most_s - least_s) / (SHARES + others)
     # Where the cells to come need more than there is, the last of them are lost in any case: the
     # small ones before are not to be measured badly for that.
-    even_s = EVEN_SHARE * run_time_left_s / (1 + others)
+    even_s = min(EVEN_SHARE * run_time_left_s / (1 + others), run_time_left_s - reserved_s)
     budget_s = min(limit_s, max(min(most_s, share_s), even_s) * 2 / 3)
     if run_time_left_s < longest_s:
         return Run(budget_s, run_time_left_s, "run_time_limit")
@@ -244,6 +277,11 @@ def decide(
 def deadline_s(limit_s: float) -> float:
     """Seconds after which a cell of that time limit is stopped."""
     return DEADLINE_FACTOR * limit_s + DEADLINE_EXTRA_S
+
+
+def certain(estimate: Estimate) -> Estimate:
+    """The least that an estimate may come to."""
+    return replace(estimate, seconds=estimate.least_s, slack=1.0)
 
 
 def expected_s(cell: Cell, estimate: Estimate | None) -> float | None:
@@ -269,10 +307,12 @@ def least_times_s(
     gmacs: Mapping[str, float | None],
     *,
     fits: Callable[[Cell], bool] = lambda _: True,
+    listed: Callable[[Cell], bool] = lambda _: False,
 ) -> list[float]:
     """Predicted seconds of each of ``cells`` that will run, if it is measured once.
 
-    Those of which nothing is known, and those that do not fit, count as a start.
+    Those of which nothing is known, and those that do not fit, count as a start. Cells that are
+    ``listed`` run also where a pass takes longer than their limit.
     """
     times = []
     for cell in cells:
@@ -281,7 +321,8 @@ def least_times_s(
             continue
         estimate = measured.estimate(cell, gmacs=gmacs.get(cell.id))
         seconds = 0.0 if estimate is None else estimate.seconds
-        if seconds <= cell.measure.cell_time_limit_s:
+        limit_s = cell.measure.cell_time_limit_s
+        if seconds <= (deadline_s(limit_s) if listed(cell) else limit_s):
             times.append(_least_s(cell, estimate))
     return times
 
@@ -337,6 +378,36 @@ def _least_s(cell: Cell, estimate: Estimate | None) -> float:
     if estimate is None:
         return STARTUP_S
     return STARTUP_S + estimate.seconds * _passes(cell) + estimate.extra_s
+
+
+def _extrapolated(cell: Cell, records: Sequence[Record]) -> Estimate:
+    """One pass from those of other sizes of the same model, the largest last.
+
+    Starting up, loading and the style's statistics do not grow with the pixels: two sizes tell what
+    does. One small size alone does not, so it may be all fixed costs.
+    """
+    nearest = records[-1]
+    cold = " (one cold pass)" if nearest.reason_code == "measured_once" else ""
+    measured = f"{nearest.megapixels:.3g} MP measured at {_seconds(nearest):.3g} s{cold}"
+    growth = cell.megapixels / nearest.megapixels
+    if len(records) > 1 and growth > 1:
+        before = records[-2]
+        more_s = _seconds(nearest) - _seconds(before)
+        per_megapixel = more_s / (nearest.megapixels - before.megapixels)
+        # Where it grew by more than in proportion, something else was measured as well.
+        if 0 <= per_megapixel < _seconds(nearest) / nearest.megapixels:
+            more = per_megapixel * (cell.megapixels - nearest.megapixels)
+            return Estimate(
+                _seconds(nearest) + more,
+                f"{measured}, {before.megapixels:.3g} MP at {_seconds(before):.3g} s, and what "
+                "grew between them",
+            )
+    small = nearest.megapixels < SMALL_MEGAPIXELS
+    return Estimate(
+        _seconds(nearest) * growth,
+        f"{measured}, in proportion to the pixels",
+        slack=max(1.0, growth) if small else 1.0,
+    )
 
 
 def _amount(cell: Cell) -> str:

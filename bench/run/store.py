@@ -25,6 +25,7 @@ from bench.record import Record
 from bench.run.records import (
     CELLS,
     IMAGES,
+    WORKER_FILES,
     read_records,
     record_name,
     write_file,
@@ -39,7 +40,6 @@ SCENARIO = "scenario.yaml"
 ENVIRONMENT = "environment.json"
 PARQUET = "records.parquet"
 _LOCK = ".lock"
-_WORKER = ".worker"
 _LOCK_PATIENCE_S = 0.3
 
 _log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class RunFolder:
     @property
     def worker_dir(self) -> Path:
         """What parent and worker pass to each other; nothing of worth once the worker is done."""
-        directory = self.path / _WORKER
+        directory = self.path / WORKER_FILES
         directory.mkdir(exist_ok=True)
         return directory
 
@@ -201,7 +201,7 @@ class RunFolder:
     def close(self) -> None:
         """Let others have the folder. Does nothing the second time."""
         if self._lock >= 0:
-            shutil.rmtree(self.path / _WORKER, ignore_errors=True)
+            shutil.rmtree(self.path / WORKER_FILES, ignore_errors=True)
             os.close(self._lock)
             self._lock = -1
 

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.cells import Cell
+from bench.errors import UserError
 from bench.measure.code_version import digest_in
 from bench.measure.heap import map_large_blocks
 from bench.measure.oom_killer import offer_to_oom_killer
-from bench.record import Record
+from bench.record import BAD_INPUT, Record
 from bench.run.draft import draft_fields, random_weights_reason, timestamp
 from bench.run.launch import OTHER_CODE
-from bench.run.records import write_record
+from bench.run.records import write_part, write_record
 from bench.run.stage import Stage
 from distill.host import limit_threads
 from distill.sources import ROOT, source_digest
@@ -81,7 +82,7 @@ def measure_cell(cell: Cell, run_dir: Path, *, repeat: int = 0) -> Record:
     fields = draft_fields(cell, repeat=repeat) | {"started_at": timestamp()}
     stage = Stage()
     try:
-        _measure(cell, run_dir, fields, stage)
+        _measure(cell, run_dir, fields, stage, repeat=repeat)
     except Exception as error:
         # Nothing is hidden: whatever it was, the record says it.
         fields |= _failure(error, stage)
@@ -115,6 +116,10 @@ def _failure(error: Exception, stage: Stage) -> dict[str, Any]:
         }
     if isinstance(error, Unsupported):
         return {"status": "unsupported", "reason_code": error.code, "reason": error.reason}
+    if isinstance(error, UserError):
+        # The lines say what to do about it, and where in the code it was found is no help.
+        code = BAD_INPUT if error.exit_code == UserError.exit_code else "environment"
+        return {"status": "crashed", "reason_code": code, "reason": "; ".join(error.problems)}
     if memory := out_of_memory(error):
         return {
             "status": "out_of_memory",
@@ -132,7 +137,9 @@ def _failure(error: Exception, stage: Stage) -> dict[str, Any]:
     }
 
 
-def _measure(cell: Cell, run_dir: Path, fields: dict[str, Any], stage: Stage) -> None:
+def _measure(
+    cell: Cell, run_dir: Path, fields: dict[str, Any], stage: Stage, *, repeat: int
+) -> None:
     import torch
 
     stage.now = "loading the model"
@@ -185,11 +192,17 @@ def _measure(cell: Cell, run_dir: Path, fields: dict[str, Any], stage: Stage) ->
         if cell.kind == "performance":
             measure_performance(cell, stylizer, meter, fields, stage)
         else:
-            _measure_quality(cell, stylizer, run_dir, fields, stage)
+            _measure_quality(cell, stylizer, run_dir, fields, stage, repeat=repeat)
 
 
 def _measure_quality(
-    cell: Cell, stylizer: Any, run_dir: Path, fields: dict[str, Any], stage: Stage
+    cell: Cell,
+    stylizer: Any,
+    run_dir: Path,
+    fields: dict[str, Any],
+    stage: Stage,
+    *,
+    repeat: int,
 ) -> None:
     from bench.quality.evaluate import evaluate_quality
     from bench.run.records import IMAGES
@@ -204,8 +217,13 @@ def _measure_quality(
     stage.now = "evaluating the quality"
     image_dir = run_dir / IMAGES
     image_dir.mkdir(exist_ok=True)
-    fields |= evaluate_quality(stylizer, cell, image_dir)
-    fields["status"] = "ok"
+
+    def keep(found: dict[str, Any]) -> None:
+        fields.update(found)
+        write_part(run_dir, Record(**{**fields, "status": "ok"}))
+
+    found = evaluate_quality(stylizer, cell, image_dir, keep=keep)
+    fields |= {"status": "ok", "reason_code": None, "reason": None} | found
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``exclude:`` of a scenario: which points of the product are left out."""
+"""``exclude:`` and ``priority:`` of a scenario: which points are left out, which come first."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -84,8 +84,8 @@ def size_matches(test: str, size: Size) -> bool:
     return tests[condition[1]]
 
 
-class Exclusion(Frozen):
-    """Leaves out every cell that matches all its keys; a key matches if one of its values does."""
+class Selection(Frozen):
+    """Names the cells that match all its keys; a key matches if one of its values does."""
 
     model: Annotated[
         tuple[str, ...],
@@ -107,7 +107,7 @@ class Exclusion(Frozen):
     alpha: AlphasField = Field((), description="Strengths of the style.")
 
     @model_validator(mode="after")
-    def _names_something(self) -> "Exclusion":
+    def _names_something(self) -> "Selection":
         if not self.named():
             keys = ", ".join(type(self).model_fields)
             raise ValueError(f"an entry names at least one of {keys}")
@@ -122,11 +122,19 @@ class Exclusion(Frozen):
         return [key for key in type(self).model_fields if getattr(self, key)]
 
     def matches(self, point: Point) -> bool:
-        """Whether this entry leaves the point out."""
+        """Whether this entry names the point."""
         return all(
             any(_MATCHERS[key](value, getattr(point, key)) for value in getattr(self, key))
             for key in self.named()
         )
+
+
+class Exclusion(Selection):
+    """Leaves out the cells that it names."""
+
+
+class Priority(Selection):
+    """Puts the cells that it names before those of later entries, and before all others."""
 
 
 def _same(value: object, of_point: object) -> bool:
@@ -147,19 +155,19 @@ _MATCHERS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def unused(exclusions: Sequence[Exclusion], points: Iterable[Point]) -> list[tuple[KeyPath, str]]:
+def unused(entries: Sequence[Selection], points: Iterable[Point]) -> list[tuple[KeyPath, str]]:
     """Entries and values that match nothing: slips of the pen, each with its path and message."""
     points = list(points)
     problems: list[tuple[KeyPath, str]] = []
-    for place, exclusion in enumerate(exclusions):
+    for place, entry in enumerate(entries):
         before = len(problems)
-        for key in exclusion.named():
+        for key in entry.named():
             present = list(dict.fromkeys(getattr(point, key) for point in points))
-            for index, value in enumerate(getattr(exclusion, key)):
+            for index, value in enumerate(getattr(entry, key)):
                 if not any(_MATCHERS[key](value, one) for one in present):
                     problems.append(((place, key, index), _matches_nothing(key, value, present)))
-        if len(problems) == before and not any(exclusion.matches(point) for point in points):
-            message = "no cell matches all the keys of this entry, so it excludes nothing"
+        if len(problems) == before and not any(entry.matches(point) for point in points):
+            message = "no cell matches all the keys of this entry, so it names nothing"
             problems.append(((place,), message))
     return problems
 

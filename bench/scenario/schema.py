@@ -14,7 +14,7 @@ from pydantic import (
 
 from bench.cells import Cell, Frozen, MeasureSettings, QualitySettings
 from bench.quality.catalogue import default_teacher, may_need_teacher
-from bench.scenario.exclusion import Exclusion, Point, unused
+from bench.scenario.exclusion import Exclusion, Point, Priority, unused
 from bench.scenario.fields import (
     AlexNetField,
     AlphasField,
@@ -170,8 +170,15 @@ class Scenario(Frozen):
     exclude: tuple[Exclusion, ...] = Field(
         (), description="Entries that each leave out the cells that match all their keys."
     )
+    priority: tuple[Priority, ...] = Field(
+        (),
+        description="Entries that each name the cells that match all their keys: cells of the "
+        "first are measured first, then those of the second, the others last. What run_time_limit "
+        "leaves out is then what matters least; no repeat takes time that a named cell needs, and "
+        "a named cell is tried once though a pass passes cell_time_limit.",
+    )
 
-    @field_validator("exclude", mode="before")
+    @field_validator("exclude", "priority", mode="before")
     @classmethod
     def _one_entry_is_a_list(cls, value: object) -> object:
         return [value] if isinstance(value, dict) else value
@@ -193,6 +200,22 @@ class Scenario(Frozen):
         if all(any(entry.matches(point) for entry in exclude) for point in points):
             raise ValueError(f"leaves no cell of {len(points)}; a scenario needs at least one")
         return exclude
+
+    @field_validator("priority", mode="after")
+    @classmethod
+    def _names_some(
+        cls, priority: tuple[Priority, ...], info: ValidationInfo
+    ) -> tuple[Priority, ...]:
+        if not {*_DIMENSIONS, "quality", "exclude"} <= info.data.keys():
+            return priority
+        if prod(len(info.data[key]) for key in _DIMENSIONS) > MAX_CELLS:
+            return priority
+        points = [*_timed_points(info.data), *_quality_points(info.data)]
+        exclude = info.data["exclude"]
+        left = [p for p in points if not any(entry.matches(p) for entry in exclude)]
+        if problems := unused(priority, left):
+            raise KeyProblemsError(*problems)
+        return priority
 
     @model_validator(mode="after")
     def _not_too_many(self) -> "Scenario":
@@ -279,6 +302,22 @@ class Scenario(Frozen):
             cell(point, kind="quality", content=content, style=style, quality=settings(point.model))
             for point in self._kept(_quality_points(keys))
         ]
+
+    def rank(self, cell: Cell) -> int:
+        """Place of a cell among the important ones: 0 for the first entry of ``priority``.
+
+        ``len(priority)`` for a cell that no entry names.
+        """
+        point = Point(
+            model=cell.model,
+            execution=cell.execution,
+            precision=cell.precision,
+            resolution=Size(cell.width, cell.height),
+            memory_cap=cell.memory_cap_bytes,
+            alpha=cell.alpha,
+        )
+        found = (place for place, entry in enumerate(self.priority) if entry.matches(point))
+        return next(found, len(self.priority))
 
     def _kept(self, points: list[Point]) -> list[Point]:
         return [p for p in points if not any(entry.matches(p) for entry in self.exclude)]

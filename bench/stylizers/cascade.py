@@ -94,6 +94,11 @@ def native_on_cpu(precision: Literal["bf16", "fp16"]) -> bool:
     return bool(getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported", lambda: False)())
 
 
+def not_native(precision: Precision) -> str:
+    """Why a processor cannot do a reduced precision, in words."""
+    return f"{precision} is not native on this processor"
+
+
 def set_precision(precision: Precision, device: str) -> torch.dtype:
     """Set the process's arithmetic for a precision, and return the type to compute in.
 
@@ -108,7 +113,7 @@ def set_precision(precision: Precision, device: str) -> torch.dtype:
     if precision == "bf16" and cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise Unsupported("precision", f"this GPU has no native bf16 ({device})")
     if not cuda and precision in ("bf16", "fp16") and not native_on_cpu(precision):
-        raise Unsupported("precision", f"this CPU has no native {precision} convolutions")
+        raise Unsupported("precision", not_native(precision))
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = False
     return DTYPES[precision]

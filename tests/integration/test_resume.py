@@ -15,6 +15,7 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
+from PIL import Image
 
 from bench.errors import UserError
 from bench.measure.devices import resolve_device
@@ -196,14 +197,36 @@ def test_the_parquet_file_holds_what_the_records_say(tmp_path):
 
 
 def test_a_pass_that_would_take_too_long_is_skipped_with_its_estimate(tmp_path):
-    scenario = scenario_of(tmp_path, [64, 3200], measure={"cell_time_limit": "100ms"})
-    worker = (sys.executable, "-c", WORKER.replace("10.0 * cell.megapixels", "3.0"))
-    done = run(scenario, tmp_path / "runs", worker=worker)
-    small, large = done.records()
-    assert small.status == "ok"
+    limit = {"cell_time_limit": "20ms"}
+    done = run(scenario_of(tmp_path, [64, 16384, 262144], measure=limit), tmp_path / "runs")
+    small, middle, large = done.records()
+    assert small.status == middle.status == "ok"
     assert (large.status, large.reason_code) == ("skipped", "time_limit")
-    assert large.estimate_s == pytest.approx(0.15)
+    assert large.estimate_s == pytest.approx(0.0419, rel=0.01)
     assert large.gmacs is not None
+
+
+def test_images_that_cannot_be_read_are_named_before_anything_is_measured(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (64, 64)).save(photos / "a.png")
+    (photos / "b.png").write_bytes((photos / "a.png").read_bytes()[:60])
+    (photos / "c.jpg").write_text("no picture")
+    quality = {"resolution": "64x64", "metrics": ["content_loss"], "max_pairs": 3}
+    images = {"content": str(photos)}
+    scenario = scenario_of(tmp_path, [64], images=images, quality=quality)
+    with pytest.raises(UserError) as caught:
+        run(scenario, tmp_path / "runs")
+    assert caught.value.exit_code == 2
+    assert [
+        (problem.startswith("images.content: "), Path(name).name)
+        for problem in caught.value.problems
+        for name in [problem.split(": ")[1]]
+    ] == [(True, "b.png"), (True, "c.jpg")]
+    assert not (tmp_path / "runs").exists()
+    # What no cell uses is no matter.
+    few = scenario_of(tmp_path, [64], images=images, quality={**quality, "max_pairs": 1})
+    assert run(few, tmp_path / "runs").records()
 
 
 def test_a_run_over_its_time_skips_the_rest(tmp_path):

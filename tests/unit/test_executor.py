@@ -195,8 +195,52 @@ def test_a_deadline_ends_the_worker_and_what_it_started(folder, monkeypatch, pid
         deadline_s=1.0,
         deadline_code="run_time_limit",
     )
-    assert (record.status, record.reason_code) == ("timeout", "run_time_limit")
+    assert (record.status, record.reason_code) == ("skipped", "run_time_limit")
+    assert "the run's time limit stopped it after" in (record.reason or "")
     assert gone(int(marker.read_text()))
+
+
+KEEP_PART = """
+    import json, sys
+    from pathlib import Path
+    from bench.cells import Cell
+    from bench.record import Record
+    from bench.run.draft import draft_fields
+    from bench.run.records import write_part
+    cell = Cell.model_validate(json.loads(Path(sys.argv[1]).read_bytes()))
+    fields = {"status": "ok", "reason_code": "some_pairs", "reason": "2 of 4 pairs"}
+    fields |= {"quality_pairs": 2, "lpips": 0.5, "per_pair": [{"lpips": 0.25}, {"lpips": 0.75}]}
+    write_part(Path(sys.argv[2]), Record(**draft_fields(cell), **fields))
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("time_limit", "2 of 4 pairs; stopped after 6 s"),
+        ("run_time_limit", "2 of 4 pairs; the run's time limit stopped it after 6 s"),
+    ],
+)
+def test_a_deadline_leaves_the_pairs_that_were_finished(folder, code, why):
+    script = KEEP_PART + "    import time; time.sleep(60)"
+    record = run(folder, script, deadline_s=6.0, deadline_code=code)
+    assert (record.status, record.reason_code, record.reason) == ("ok", "some_pairs", why)
+    assert (record.quality_pairs, record.lpips) == (2, 0.5)
+    assert record.duration_s == pytest.approx(6, abs=1.5)
+    assert folder.records() == [record]
+
+
+def test_a_kill_keeps_the_pairs_and_is_a_failure(folder):
+    record = run(folder, KEEP_PART + "    import os; os.kill(os.getpid(), 11)")
+    assert (record.status, record.signal) == ("crashed", 11)
+    assert record.per_pair == [{"lpips": 0.25}, {"lpips": 0.75}]
+
+
+def test_pairs_of_another_cell_are_not_taken(folder):
+    run(folder, KEEP_PART + "    import os; os._exit(0)", cell=make_cell(seed=1))
+    record = run(folder, KEEP_PART.replace("write_part(", "(") + "    sys.exit(3)")
+    assert record.status == "crashed"
+    assert record.quality_pairs is None
 
 
 @pytest.mark.parametrize("pidfd", [True, False])

@@ -60,6 +60,39 @@ def test_plain_output_is_one_line_for_each_cell(capsys):
     ]
 
 
+def test_cells_that_need_no_process_are_one_line(capsys):
+    progress = progress_for(total=40, done=1, quiet=False)
+    progress.settled([make_record(status="unsupported")] * 37, "bf16 is not native")
+    progress.settled([make_record(status="skipped")], "no quality: no weights")
+    assert capsys.readouterr().out.splitlines() == [
+        "[38/40] 37 cells: bf16 is not native",
+        "[39/40] 1 cell: no quality: no weights",
+    ]
+
+
+def test_a_cell_with_some_of_its_pairs_says_how_many():
+    some = make_record(
+        kind="quality", lpips=0.5, reason_code="some_pairs", reason="2 of 4 pairs; left out: a.png"
+    )
+    assert outcome(some) == "LPIPS 0.5 (2 of 4 pairs; left out: a.png)"
+
+
+def test_what_the_runs_limit_cut_off_is_told_apart_from_slow_models():
+    records = [
+        make_record(),
+        make_record(status="timeout", reason_code="time_limit"),
+        make_record(status="skipped", reason_code="time_limit"),
+        make_record(status="skipped", reason_code="run_time_limit"),
+        make_record(status="skipped", reason_code="run_time_limit"),
+    ]
+    assert sorted(summary(records).split(", ")) == [
+        "1 ok",
+        "1 skipped",
+        "1 timeout",
+        "2 not measured (run's time limit)",
+    ]
+
+
 def test_quiet_output_is_the_end_alone(capsys):
     progress = progress_for(total=1, done=0, quiet=True)
     with progress:

@@ -394,6 +394,50 @@ def test_a_metric_that_cannot_be_computed_is_absent_with_its_reason(tmp_path, em
     assert fields["content_loss"] > 0
 
 
+def test_each_finished_pair_is_kept_with_the_means_so_far(tmp_path):
+    kept = []
+    cell = quality_cell(metrics=("content_loss", "fd_vgg"), max_pairs=3)
+    whole = evaluate_quality(
+        load_stylizer("adain-vgg16-64x"),
+        cell,
+        tmp_path / "images",
+        keep=lambda fields: kept.append({**fields, "per_pair": list(fields["per_pair"])}),
+    )
+    assert [fields["quality_pairs"] for fields in kept] == [1, 2]
+    for fields in kept:
+        done = fields["quality_pairs"]
+        record = Record(**draft_fields(cell), **fields, status="ok")
+        assert (record.reason_code, record.reason) == ("some_pairs", f"{done} of 3 pairs")
+        values = [pair["content_loss"] for pair in whole["per_pair"][:done]]
+        assert record.content_loss == pytest.approx(sum(values) / done)
+        assert record.per_pair == whole["per_pair"][:done]
+        assert all((tmp_path / pair["image"]).is_file() for pair in fields["per_pair"])
+        assert "not all were finished" in (record.metrics_absent or {})["fd_vgg"]
+    assert "reason" not in whole
+    assert whole["fd_vgg"] is not None
+    assert whole["metrics_load_s"] + whole["metrics_set_s"] <= whole["metrics_s"] + 0.002
+    assert whole["metrics_set_s"] > 0
+
+
+def test_a_pair_that_cannot_be_read_is_left_out_with_a_note(tmp_path):
+    content = tmp_path / "a.png"
+    Image.new("RGB", (80, 80), "red").save(content)
+    damaged = tmp_path / "b.png"
+    damaged.write_bytes(content.read_bytes()[:60])
+    contents = (str(content), str(damaged), "builtin:chelsea")
+    settings = {"metrics": ("content_loss", "psnr_teacher"), "max_pairs": 3}
+    cell = quality_cell(**settings).model_copy(update={"content": contents})
+    stylizer = load_stylizer("adain-vgg16-64x")
+    fields = evaluate_quality(stylizer, cell, tmp_path / "images")
+    assert [pair["content"] for pair in fields["per_pair"]] == [contents[0], contents[2]]
+    assert fields["reason_code"] == "some_pairs"
+    assert fields["reason"].startswith(f"2 of 3 pairs; left out: {damaged}: cannot be read")
+    assert fields["psnr_teacher"] > 0
+    none = cell.model_copy(update={"content": (str(damaged),)})
+    with pytest.raises(UserError, match=r"b\.png: cannot be read"):
+        evaluate_quality(stylizer, none, tmp_path / "images")
+
+
 def test_files_of_one_name_do_not_overwrite_each_other(tmp_path):
     specs = []
     for name, level in (("a", 50), ("b", 200)):

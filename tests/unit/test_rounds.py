@@ -61,6 +61,13 @@ def test_a_retry_decides_anew_what_was_skipped_for_time_or_memory(code, again):
     assert unfinished(tasks, records, retry_failed=True) == (tasks if again else [])
 
 
+def test_a_retry_completes_a_quality_cell_that_has_some_of_its_pairs():
+    tasks = rounds([make_cell()], 1)
+    records = [record_of(tasks[0], reason_code="some_pairs")]
+    assert unfinished(tasks, records, retry_failed=False) == []
+    assert unfinished(tasks, records, retry_failed=True) == tasks
+
+
 def test_a_cell_that_failed_once_takes_no_further_processes_until_it_is_retried():
     tasks = rounds([make_cell()], 3)
     records = [record_of(tasks[0]), record_of(tasks[1], "out_of_memory")]

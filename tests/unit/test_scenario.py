@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from bench.errors import UserError
 from bench.scenario import Scenario, load_scenario, scenario_json_schema
 from bench.units import Size
+from distill.cascades import weights_kind
+from distill.models import parse_model
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 BASE = "name: x\nmodels: [wct-vgg16-16x, adain-vgg16-1x]\nresolutions: [512x512, 1MP]\n"
@@ -401,6 +403,7 @@ def test_defaults(folder: Path) -> None:
         "run_time_limit": None,
         "skip_predicted": False,
         "exclude": [],
+        "priority": [],
     }
     with pytest.raises(ValueError, match="frozen"):
         scenario.seed = 3
@@ -456,6 +459,46 @@ def test_the_scenarios_that_come_with_the_project(path: Path) -> None:
     assert_round_trip(scenario, path.parent)
     keys = {key for key in yaml.safe_load(path.read_text()) if key not in Scenario.model_fields}
     assert not keys
+
+
+@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.name)
+def test_they_name_models_with_trained_weights_only(path: Path) -> None:
+    """A row without quality in a first report looks broken; random weights are for who asks."""
+    models = load_scenario(path).models
+    assert {weights_kind(parse_model(model)) for model in models} == {"trained"}
+
+
+PRIORITY = """name: x
+models: [wct-vgg16-16x, adain-vgg16-1x]
+execution: [whole, strips]
+resolutions: [512x512, 1MP, 8MP]
+quality: {resolution: 256x256}
+priority:
+- {execution: whole, resolution: '<=1MP', model: 'wct-*'}
+- {resolution: '<4MP'}
+"""
+
+
+def test_priority_ranks_the_cells_that_its_entries_name(folder: Path) -> None:
+    scenario = load_scenario(write(folder, PRIORITY))
+    assert_round_trip(scenario, folder)
+    cells = scenario.cells("cpu", weights_digest=lambda _: "", code_version="1")
+    ranks = {
+        (cell.model, cell.execution, cell.width, cell.kind): scenario.rank(cell) for cell in cells
+    }
+    assert ranks["wct-vgg16-16x", "whole", 512, "performance"] == 0
+    assert ranks["wct-vgg16-16x", "whole", 256, "quality"] == 0
+    assert ranks["wct-vgg16-16x", "strips", 512, "performance"] == 1
+    assert ranks["adain-vgg16-1x", "whole", 512, "performance"] == 1
+    assert {rank for (_, _, width, _), rank in ranks.items() if width > 2000} == {2}
+    assert load_scenario(write(folder, BASE)).rank(cells[0]) == 0
+
+
+def test_priority_names_cells_that_are_there(folder: Path) -> None:
+    (problem,) = problems(write(folder, PRIORITY.replace("'wct-*'", "'wct-*-4x'")))
+    assert "priority[0].model[0]" in problem or "matches no cell" in problem
+    gone = PRIORITY + "exclude: {resolution: '<4MP', execution: whole}\n"
+    assert any("names nothing" in problem for problem in problems(write(folder, gone)))
 
 
 def assert_round_trip(scenario: Scenario, folder: Path) -> None:
@@ -519,6 +562,7 @@ TREES = st.fixed_dictionaries(
         ),
         "run_time_limit": st.none() | TIMES,
         "exclude": st.just([{"resolution": "<0.001MP", "model": "*"}]) | st.just([]),
+        "priority": st.just([{"resolution": "<1MP"}, {"model": "*"}]) | st.just([]),
     },
 )
 
@@ -531,7 +575,9 @@ def test_a_resolved_scenario_loads_back_equal(tree: dict[str, Any], tmp_path: Pa
     try:
         scenario = load_scenario(path)
     except UserError as error:  # two sizes that come to the same pixels; nothing to exclude
-        assert all("repeats" in p or "exclude" in p for p in error.problems)
+        assert all(
+            any(word in p for word in ("repeats", "exclude", "priority")) for p in error.problems
+        )
         return
     assert_round_trip(scenario, tmp_path)
 

@@ -17,6 +17,7 @@ from bench.run.schedule import (
     by_work,
     decide,
     expected_s,
+    in_order,
     least_times_s,
     time_left_s,
 )
@@ -88,16 +89,51 @@ def test_the_order_does_not_depend_on_how_cells_are_listed(
     assert [cell.width for cell in ordered] == sorted(16 * side for side in sides)
 
 
-def test_estimate_is_in_proportion_to_the_largest_measured_size():
+def test_estimate_is_in_proportion_to_the_only_measured_size():
     records = [
-        record_of(make_cell(500), latency_ms=900.0),
         record_of(make_cell(1000), latency_ms=1500.0),
         record_of(make_cell(1500), "out_of_memory", latency_ms=1.0),
     ]
     estimate = Measured(records).estimate(make_cell(4000))
     assert estimate is not None
-    assert estimate.seconds == pytest.approx(6.0)
+    assert estimate.seconds == estimate.least_s == pytest.approx(6.0)
     assert "1 MP measured at 1.5 s" in estimate.basis
+
+
+def test_two_sizes_tell_what_grows_with_the_pixels():
+    sizes = {500: 900.0, 1000: 1500.0}  # 0.3 s, and 1.2 s a megapixel
+    records = [record_of(make_cell(side), latency_ms=time) for side, time in sizes.items()]
+    estimate = Measured(records).estimate(make_cell(4000))
+    assert estimate is not None
+    assert estimate.seconds == pytest.approx(0.3 + 4 * 1.2)
+    assert "1 MP measured at 1.5 s, 0.5 MP at 0.9 s, and what grew" in estimate.basis
+
+
+@pytest.mark.parametrize("small_ms", [1400.0, 1600.0, 100.0])
+def test_a_cold_pass_or_a_busy_moment_does_not_make_growth(small_ms):
+    """0.5 MP as slow as 1 MP, slower, or far below its share: the second size tells nothing."""
+    records = [
+        record_of(make_cell(500), latency_ms=small_ms),
+        record_of(make_cell(1000), latency_ms=1500.0, reason_code="measured_once"),
+    ]
+    estimate = Measured(records).estimate(make_cell(4000))
+    assert estimate is not None
+    assert 1.5 <= estimate.seconds <= 6.0
+
+
+def test_a_small_image_alone_does_not_say_that_a_large_one_is_out_of_reach():
+    """64x64 took 14.7 s to start up: 512x512, 64 times the pixels, need not take 940 s."""
+    slow = record_of(make_cell(64, 64), latency_ms=14_700.0, reason_code="measured_once")
+    cell = make_cell(512, 512, limit_s=120)
+    estimate = Measured([slow]).estimate(cell)
+    assert estimate is not None
+    assert estimate.least_s == pytest.approx(14.7)
+    assert isinstance(decide(cell, [], estimate, run_time_left_s=600.0), Run)
+    pairs = quality_cell(4, width=512, height=512)
+    estimate = Measured([slow]).estimate(pairs)
+    assert isinstance(decide(pairs, [], estimate, run_time_left_s=600.0), Run)
+    # What the small one took is certain, whatever grows.
+    assert isinstance(decide(pairs, [], estimate, run_time_left_s=60.0), Skip)
 
 
 @given(st.floats(1, 1e5), st.integers(1, 40))
@@ -256,7 +292,50 @@ def test_no_cell_outlives_the_run(seconds, left_s, limit_s):
         assert left_s is None or decision.deadline_s <= left_s
         assert seconds is None or seconds <= limit_s
     else:
-        assert seconds is not None or (left_s is not None and left_s <= 0)
+        assert seconds is not None or (left_s is not None and left_s < STARTUP_S)
+
+
+@given(st.floats(0.1, 1e3), st.floats(1, 1e4), st.floats(0, 1e4))
+def test_repeats_never_take_what_important_cells_need(seconds, left_s, reserved_s):
+    decision = decide(
+        make_cell(limit_s=1e3),
+        [],
+        Estimate(seconds, ""),
+        run_time_left_s=left_s,
+        others_s=reserved_s + 1e4,
+        others=3,
+        reserved_s=reserved_s,
+    )
+    if isinstance(decision, Run):
+        once_s = STARTUP_S + seconds
+        assert decision.budget_s <= max(once_s, left_s - reserved_s) * 2 / 3 + 1e-9
+
+
+def test_an_important_cell_is_tried_though_a_pass_passes_its_limit():
+    cell = make_cell(limit_s=100)
+    for seconds, tried in ((90, True), (150, True), (253, True), (270, False)):
+        decision = decide(cell, [], Estimate(seconds, ""), run_time_left_s=None, listed=True)
+        assert isinstance(decision, Run) == tried
+    assert isinstance(decide(cell, [], Estimate(150, ""), run_time_left_s=None), Skip)
+
+
+def test_what_is_only_predicted_is_skipped_where_it_is_far_beyond_the_time_left():
+    cell = make_cell(limit_s=1000)
+    predicted = Estimate(300.0, "so", measured=False, slack=1.5)
+    assert isinstance(decide(cell, [], predicted, run_time_left_s=250.0), Run)
+    far = decide(cell, [], predicted, run_time_left_s=150.0)
+    assert isinstance(far, Skip)
+    assert far.reason_code == "run_time_limit"
+    # It does not tell that the cell passes its own limit.
+    assert isinstance(decide(make_cell(limit_s=100), [], predicted, run_time_left_s=None), Run)
+
+
+def test_the_most_important_come_first_and_of_equals_the_least_work():
+    cells = [make_cell(side, precision=p) for p in ("bf16", "fp32") for side in (2000, 500)]
+    ordered = in_order(
+        cells, {cell.id: cell.megapixels for cell in cells}, rank=lambda c: c.precision != "fp32"
+    )
+    assert ordered == [cells[3], cells[2], cells[1], cells[0]]
 
 
 def test_larger_than_what_was_out_of_memory_is_skipped():
@@ -323,6 +402,21 @@ def test_metrics_count_once_a_quality_cell_was_measured():
     late = decide(quality_cell(4), [], after, run_time_left_s=before)
     assert isinstance(late, Skip)
     assert "4 pairs with their metrics" in late.reason
+
+
+def test_only_the_metrics_that_grow_are_scaled_with_the_pixels():
+    pace = record_of(make_cell(), latency_ms=1000.0)
+    done = record_of(
+        quality_cell(2, width=250),
+        metrics_s=9.0,
+        metrics_load_s=4.0,
+        metrics_set_s=3.0,
+        quality_pairs=2,
+    )
+    estimate = Measured([pace, done]).estimate(quality_cell(4))
+    assert estimate is not None
+    # Loading once, 1.5 s a pair of the set's, and 1 s a pair at a quarter of the pixels.
+    assert estimate.extra_s == pytest.approx(4.0 + 4 * (1.5 + 4 * 1.0))
 
 
 def test_a_teachers_outputs_count_until_they_are_there():

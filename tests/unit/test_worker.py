@@ -8,7 +8,9 @@ import torch
 
 import bench.stylizers
 from bench.cells import Cell, MeasureSettings, QualitySettings
+from bench.errors import UserError
 from bench.run import performance
+from bench.run.records import take_part
 from bench.run.worker import measure_cell
 from bench.stylizers import Unsupported
 
@@ -276,7 +278,7 @@ def test_quality_goes_into_the_record_and_its_images_into_the_run_folder(
     stylizer.weights = "trained"
     given = {}
 
-    def evaluate(stylizer: Any, cell: Cell, image_dir: Any) -> dict[str, Any]:
+    def evaluate(stylizer: Any, cell: Cell, image_dir: Any, *, keep: Any) -> dict[str, Any]:
         given.update(stylizer=stylizer, cell=cell, image_dir=image_dir)
         return {"content_loss": 0.25, "metrics_absent": {"lpips": "no backbone"}}
 
@@ -287,3 +289,52 @@ def test_quality_goes_into_the_record_and_its_images_into_the_run_folder(
     assert (record.status, record.content_loss) == ("ok", 0.25)
     assert given == {"stylizer": stylizer, "cell": cell, "image_dir": tmp_path / "images"}
     assert (tmp_path / "images").is_dir()
+
+
+def quality_worker(use: Any, monkeypatch: Any, evaluate: Any) -> None:
+    use(FakeStylizer()).weights = "trained"
+    stand_in = SimpleNamespace(evaluate_quality=evaluate)
+    monkeypatch.setitem(sys.modules, "bench.quality.evaluate", stand_in)
+
+
+SOME = {"reason_code": "some_pairs", "reason": "1 of 2 pairs", "quality_pairs": 1, "lpips": 0.5}
+
+
+def test_finished_pairs_are_kept_until_the_cell_is_done(use, tmp_path, monkeypatch):
+    parts = []
+
+    def evaluate(*_: Any, keep: Any) -> dict[str, Any]:
+        (tmp_path / ".worker").mkdir()
+        keep(SOME)
+        parts.append(take_part(tmp_path, cell.id))
+        return {"quality_pairs": 2, "lpips": 0.25}
+
+    cell = quality_cell()
+    quality_worker(use, monkeypatch, evaluate)
+    record = measure_cell(cell, tmp_path)
+    (part,) = parts
+    assert (part.status, part.reason, part.quality_pairs) == ("ok", "1 of 2 pairs", 1)
+    assert (record.status, record.reason_code, record.reason) == ("ok", None, None)
+    assert (record.quality_pairs, record.lpips) == (2, 0.25)
+
+
+def test_a_failure_keeps_the_pairs_before_it(use, tmp_path, monkeypatch):
+    def evaluate(*_: Any, keep: Any) -> dict[str, Any]:
+        (tmp_path / ".worker").mkdir()
+        keep(SOME)
+        raise MemoryError("no more")
+
+    quality_worker(use, monkeypatch, evaluate)
+    record = measure_cell(quality_cell(), tmp_path)
+    assert record.status == "out_of_memory"
+    assert (record.quality_pairs, record.lpips) == (1, 0.5)
+
+
+def test_bad_input_has_its_lines_and_no_traceback(use, tmp_path, monkeypatch):
+    def evaluate(*_: Any, keep: Any) -> dict[str, Any]:
+        raise UserError("a.png: cannot be read", "b.png: there is no such file")
+
+    quality_worker(use, monkeypatch, evaluate)
+    record = measure_cell(quality_cell(), tmp_path)
+    assert (record.status, record.reason_code) == ("crashed", "bad_input")
+    assert record.reason == "a.png: cannot be read; b.png: there is no such file"
