@@ -186,10 +186,13 @@ class Measured:
         if best is None or not best.gmacs or not gmacs or gmacs > FARTHEST * best.gmacs:
             return self._prior(cell)
         speed = best.gmacs / _seconds(best)
+        # A small image, and a first pass, are slow for what this cell need not take as well.
+        fixed = best.megapixels < SMALL_MEGAPIXELS or best.reason_code == "measured_once"
         return Estimate(
             gmacs / speed,
             f"{gmacs:.3g} GMAC at the {speed:.3g} GMAC/s that {best.model} reached "
             f"at {best.megapixels:.3g} MP",
+            slack=max(TIME_FACTOR, gmacs / best.gmacs) if fixed else TIME_FACTOR,
         )
 
 

@@ -169,6 +169,20 @@ def test_another_model_of_the_method_lends_its_speed():
     assert "wct-vgg19-1x" in stranger.basis
 
 
+@pytest.mark.parametrize("fields", [{}, {"reason_code": "measured_once"}])
+@pytest.mark.parametrize("side", [256, 1024])
+def test_a_slow_start_of_another_model_skips_nothing(fields, side):
+    """A 16x student's first pass of 256x256 took 5.9 s on a busy machine: 4x need not take four
+    times as long."""
+    cold = make_cell(side, side, model="adain-vgg16-16x")
+    measured = Measured([record_of(cold, latency_ms=5900.0, gmacs=1.7, **fields)])
+    estimate = measured.estimate(make_cell(side, side, model="adain-vgg16-4x"), gmacs=6.8)
+    assert estimate is not None
+    assert estimate.seconds == pytest.approx(23.6)
+    doubtful = side == 256 or bool(fields)
+    assert estimate.least_s == pytest.approx(5.9 if doubtful else 23.6 / 1.5)
+
+
 def test_no_estimate_without_a_measurement_or_a_count():
     lent = [record_of(make_cell(model="adain-vgg16-64x"), latency_ms=1.0, gmacs=1.0)]
     assert Measured([]).estimate(make_cell(), gmacs=1.0) is None
