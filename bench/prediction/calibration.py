@@ -125,17 +125,19 @@ def load_calibration(
     return Calibration(found) if found.schema_version == _SCHEMA else None
 
 
-def calibrate(like: Cell, precisions: Sequence[Precision]) -> Calibration:
+def calibrate(
+    like: Cell, precisions: Sequence[Precision], *, longest_s: float = _LONGEST_S
+) -> Calibration:
     """Measure the device and threads of a cell in a process of its own, and remember it.
 
-    Takes seconds. What was remembered of other precisions is kept.
+    Takes seconds, and at most ``longest_s``. What was remembered of other precisions is kept.
 
     Raises:
         EnvironmentUnfitError: when the passes cannot be measured, with the reason.
     """
     identity = _identity(like)
     before = load_calibration(like)
-    measured = _measure(like, precisions)
+    measured = _measure(like, precisions, longest_s)
     if before is not None:
         kept = {**before.file.precisions, **measured.precisions}
         measured = measured.model_copy(update={"precisions": kept})
@@ -149,7 +151,7 @@ def calibrate(like: Cell, precisions: Sequence[Precision]) -> Calibration:
     return Calibration(file)
 
 
-def _measure(like: Cell, precisions: Sequence[Precision]) -> CalibrationFile:
+def _measure(like: Cell, precisions: Sequence[Precision], longest_s: float) -> CalibrationFile:
     from bench.run.aside import measure_aside
 
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +162,7 @@ def _measure(like: Cell, precisions: Sequence[Precision]) -> CalibrationFile:
             (like.device, threads, ",".join(precisions), str(out)),
             like=like,
             out=out,
-            longest_s=_LONGEST_S,
+            longest_s=longest_s,
             what=f"calibrating {like.device}",
             advice="is something else using it? Try again later, or plan with --no-calibration",
         )

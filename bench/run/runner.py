@@ -60,6 +60,7 @@ def run_scenario(
         KeyboardInterrupt: on Ctrl-C, SIGTERM and SIGHUP, once the worker is gone and everything
             that was measured is kept; how to resume has been printed.
     """
+    began = time.monotonic()
     folder = None
     if resume is not None:
         folder = RunFolder.open(resume)
@@ -94,6 +95,7 @@ def run_scenario(
                 ready.facts,
                 ready.foresight,
                 listed=lambda cell: scenario.rank(cell) < len(scenario.priority),
+                began=began,
                 processes=scenario.measure.processes,
                 run_time_limit_s=scenario.run_time_limit,
                 device=ready.device,
@@ -112,6 +114,7 @@ def _run(
     foresight: Foresight,
     *,
     listed: Callable[[Cell], bool],
+    began: float,
     processes: int,
     run_time_limit_s: float | None,
     device: str,
@@ -120,7 +123,6 @@ def _run(
     notes: Sequence[str],
     worker: Sequence[str],
 ) -> None:
-    began = time.monotonic()
     problems: list[str] = []
     records = folder.records(report=problems.append)
     tasks = rounds(cells, processes)
