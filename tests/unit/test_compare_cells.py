@@ -416,6 +416,7 @@ def test_cells_are_the_same_in_another_checkout_with_other_code_and_weights(tmp_
     def home(records: list[dict[str, Any]]) -> None:
         for record in records:
             record["content"] = ["/checkout/photo.jpg"]
+            record["weights_digest"] = "eeee"
 
     base = ci_run(tmp_path / "a", change=home)
     new = ci_run(tmp_path / "b", change=moved, environment={"code_version": "0.1.0+bbbbbbbbbb"})

@@ -95,9 +95,7 @@ def test_the_page_tells_them_apart_too_and_marks_cold_and_disturbed_times(tmp_pa
     warm = {"latency_ms": 451.0, "first_call_ms": 1016.0, "repeats": 30, "converged": True}
     late = {"status": "timeout", "reason_code": "run_time_limit", "reason": "stopped"}
     records = [
-        performance(
-            "adain-vgg16-1x", size, **cold, reason_code="measured_once", conditions=["shared"]
-        ),
+        performance("adain-vgg16-1x", size, **cold, reason_code="measured_once"),
         performance("adain-vgg16-16x", size, **warm),
         record("adain-vgg16-16x", SIZES["4MP"], **late),
     ]
