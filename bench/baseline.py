@@ -6,6 +6,7 @@ A baseline holds a run's records without samples and images, its scenario and it
 
 import json
 import re
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -81,7 +82,8 @@ def save_baseline(run: Path, name: str, *, folder: Path = FOLDER, replace: bool 
         raise UserError(
             one_line(
                 f"{run}: lacks {some(list(lacking.values()))}: an unfinished run, with which a "
-                f"comparison would pass over them; complete it with 'bench run --resume {run}'"
+                f"comparison would pass over them; complete it with: "
+                f"bench run --resume {shlex.quote(str(run))}"
             )
         )
     content = {

@@ -17,7 +17,7 @@ from bench.cli_report import report, write_run_report
 from bench.cli_roofline import roofline
 from bench.cli_study import study_app
 from bench.errors import UserError
-from distill.command_line import console, run_app
+from distill.command_line import add_version, console, run_app
 from distill.streams import courtesy
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ app = typer.Typer(
     "input, 3 inconclusive, 4 the environment cannot do it, 70 the tool itself failed, 130 "
     "interrupted.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+add_version(app)
 app.add_typer(study_app)
 app.add_typer(baseline_app)
 app.command()(compare)
@@ -42,6 +42,9 @@ app.command()(report)
 app.command()(plan)
 app.command("max-resolution")(max_resolution)
 app.command()(roofline)
+
+RUNS = Path("runs")
+"""Where run folders are made if nothing else is said."""
 
 # Commands import what they need when they run: `bench --help` and bad input need no PyTorch.
 
@@ -55,9 +58,10 @@ def run(
     scenario: Annotated[
         Path | None, typer.Argument(help="Scenario file; not needed with --resume.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder in which the run's own folder is made.")] = Path(
-        "runs"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder in which the run's own folder is made; runs if not given."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated."),
@@ -111,6 +115,8 @@ def run(
 
     if scenario is None and resume is None:
         raise UserError("give a scenario file, or --resume RUN_DIR to complete a run")
+    if resume is not None and out is not None:
+        raise UserError("--out does not go with --resume: a run stays in its folder")
     if resume is not None and set_:
         raise UserError("--set does not go with --resume: a run keeps its settings")
     if resume is None and (retry_failed or allow_mixed):
@@ -140,7 +146,7 @@ def run(
     with courtesy():  # the run folder has it all
         folder = run_scenario(
             loaded,
-            out=out,
+            out=out or RUNS,
             device=device,
             resume=resume,
             retry_failed=retry_failed,

@@ -49,7 +49,9 @@ def ab(
     scenario: Annotated[
         Path | None, typer.Argument(help="Scenario file; both versions read this one.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder in which ab-NAME-TIME is made.")] = Path("runs"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder in which ab-NAME-TIME is made; runs if not given.")
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated."),
@@ -79,14 +81,16 @@ def ab(
         ),
     ] = None,
     environment: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="auto; shared: this Python's packages with each version's code; own: a virtual "
-            "environment for each, made with pip. auto is shared if both versions declare the "
+            help="auto (if not given); shared: this Python's packages with each version's code; "
+            "own: a virtual environment for each, made with pip. auto is shared if both versions declare the "
             "same dependencies and they are met, else own."
         ),
-    ] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the order within each pair of processes.")] = 0,
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the order within each pair of processes; 0.")
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(help="Complete this folder of 'bench ab', instead of naming versions."),
@@ -124,8 +128,11 @@ def ab(
             print(text, file=sys.stderr, flush=True)
 
     if resume is not None:
-        if base_ref is not None or set_ or device is not None:
-            raise UserError("--resume DIR takes versions, scenario and settings from DIR alone")
+        if base_ref is not None or set_ or (out, device, environment, seed) != (None,) * 4:
+            raise UserError(
+                "--resume DIR takes versions, scenario, settings and place from DIR alone: leave "
+                "out --out, --set, --device, --environment and --seed"
+            )
         plan = read_plan(resume)
         if processes is not None and processes < plan.processes:
             raise UserError(
@@ -143,8 +150,8 @@ def ab(
             overrides=tuple(set_ or ()),
             device=device,
             processes=processes,
-            environment=environment,
-            seed=seed,
+            environment=environment or "auto",
+            seed=seed or 0,
         )
     if again is None:
         again = 0 if resume else 2 * plan.processes
@@ -152,7 +159,7 @@ def ab(
         raise UserError(
             f"--again {again}: not more than the {plan.processes} processes a side of before"
         )
-    folder = resume or create(plan, out)
+    folder = resume or create(plan, out or Path("runs"))
     write_plan(plan, folder)
     for name, version in (("base", plan.base), ("new", plan.new)):
         say(f"{name + ':':<6}{version.label}")

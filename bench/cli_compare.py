@@ -198,13 +198,14 @@ def _all_judged(comparison: "Comparison", asked: Iterable[str]) -> None:
 
 def _limits(**given: str) -> "Limits":
     from bench.compare.result import Limits
-    from bench.units import parse_fraction
+    from bench.scenario.values import read_fraction
+    from bench.scenario.yaml_lines import as_written
 
     problems: list[str] = []
     found: dict[str, float] = {}
     for option, text in given.items():
         try:
-            found[option.removeprefix("max_")] = parse_fraction(_number(text))
+            found[option.removeprefix("max_")] = read_fraction(as_written(text.strip()))
         except ValueError as error:
             problems.append(f"--{option.replace('_', '-')}: {error}")
     if problems:
@@ -212,16 +213,9 @@ def _limits(**given: str) -> "Limits":
     return Limits(**found)
 
 
-def _number(text: str) -> str | float:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
 def _targets(format_: str | None, outputs: Iterable[Path]) -> dict[Path, str]:
     """Files to write with their formats; checked before anything is compared."""
-    from distill.suggest import did_you_mean
+    from distill.suggest import did_you_mean, one_line
 
     known = tuple(_ENDINGS.values())
     if format_ is not None and format_ not in known:
@@ -235,7 +229,7 @@ def _targets(format_: str | None, outputs: Iterable[Path]) -> dict[Path, str]:
                 f"--output {path}: give --format, or an ending of {', '.join(_ENDINGS)}"
             )
         if path.is_dir():
-            raise UserError(f"--output {path}: is a folder; name a file")
+            raise UserError(one_line(f"--output {path}: is a folder; name a file"))
         found[path] = kind
     return found
 

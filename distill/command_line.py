@@ -9,7 +9,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from itertools import pairwise
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -31,6 +32,7 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 CRASHED = 70
 """Exit code where the tool itself failed: ``EX_SOFTWARE`` of sysexits.h."""
+_OUTPUTS = ("-o", "--out", "--output", "--gallery")
 DISTRIBUTION = "ultrastyle-bench"
 _WANT_OF_MEMORY = re.compile(
     r"failed to map segment|cannot allocate memory|can't allocate memory|can't start new thread"
@@ -115,8 +117,10 @@ def run_app(
 
     def run() -> object:
         loaded = app if isinstance(app, typer.Typer) else app()
-        given = None if arguments is None else list(arguments)
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        _refuse_dash(given)
         command = typer.main.get_command(loaded)
+        command.context_settings["help_option_names"] = ["-h", "--help"]
         return command.main(args=given, prog_name=name, standalone_mode=False)
 
     with patient_streams():
@@ -129,6 +133,37 @@ def run_app(
             )
             code = EnvironmentUnfitError.exit_code
     return code
+
+
+def _refuse_dash(arguments: Sequence[str]) -> None:
+    """Raise ``UserError`` for ``-`` as what to write to: a file of that name would be made."""
+    for option, value in pairwise([*arguments, ""]):
+        option, _, attached = option.partition("=")
+        if option in _OUTPUTS and "-" in (attached, *([] if attached else [value])):
+            raise UserError(
+                f"{option} -: a file or folder is needed; standard output is /dev/stdout (where a "
+                "file is written), and a file that is called - is ./-"
+            )
+
+
+def add_version(app: typer.Typer) -> None:
+    """Give an application the option ``--version``."""
+
+    def show(asked: bool) -> None:
+        if asked:
+            print(version_line(app.info.name or ""))
+            raise typer.Exit
+
+    @app.callback(help=app.info.help)
+    def options(
+        version: Annotated[
+            bool,
+            typer.Option(
+                "--version", help="Print the version and exit.", is_eager=True, callback=show
+            ),
+        ] = False,
+    ) -> None:
+        pass
 
 
 def _exit_code(run: Callable[[], object], name: str) -> int:
@@ -144,6 +179,8 @@ def _exit_code(run: Callable[[], object], name: str) -> int:
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
             return error.code  # 128 and the number of the signal that ended it
+        if isinstance(error, SystemExit) and not error.code:  # shell completion ends so
+            return 0
         if _is_of_the_parser(error):
             return _wrong_use(error, name)
         if (refused := _environments_fault(error)) is not None:

@@ -1,5 +1,6 @@
 """The commands of ``distill``."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from distill.cascades import convert_published
 from distill.cli_info import info
+from distill.command_line import add_version
 from distill.evaluation.command import evaluate
 from distill.exporting.command import export
 from distill.gatys.command import gatys
@@ -20,10 +22,10 @@ app = typer.Typer(
     "done, 1 a check failed, 2 wrong use or bad input, 4 the environment cannot do it, 70 the tool "
     "itself failed, 130 interrupted.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+add_version(app)
 
 
 @app.command("import")
@@ -34,7 +36,7 @@ def import_(
 ) -> None:
     """Convert the published 16x students of the paper to this project's layout (safetensors)."""
     written = convert_published(source, target)
-    print(f"wrote {len(written)} files; use them as wct-vgg19-16x:{target}")
+    print(f"wrote {len(written)} files; use them as {shlex.quote(f'wct-vgg19-16x:{target}')}")
 
 
 @app.command()

@@ -5,6 +5,7 @@ ab-NAME-TIME/  ab.json  base/RUN_FOLDER  new/RUN_FOLDER  base.log  new.log
 
 import contextlib
 import json
+import shlex
 import shutil
 import sys
 import tempfile
@@ -99,7 +100,9 @@ def read_plan(folder: Path) -> Plan:
         return Plan.model_validate(json.loads(read_regular(path)))
     except OSError as error:
         raise UserError(
-            one_line(f"{folder}: not a folder of 'bench ab': {PLAN}: {error.strerror}")
+            one_line(
+                f"{folder}: not a folder of 'bench ab': {PLAN}: {error.strerror}{_below(folder)}"
+            )
         ) from None
     except ValidationError as error:
         first = error.errors()[0]
@@ -107,6 +110,12 @@ def read_plan(folder: Path) -> Plan:
         raise UserError(one_line(f"{path}: {key}: {first['msg']}")) from None
     except ValueError as error:
         raise UserError(one_line(f"{path}: not a whole JSON file: {error}")) from None
+
+
+def _below(folder: Path) -> str:
+    """Where the folder above was named: the newest measurement in it."""
+    found = sorted(folder.glob(f"*/{PLAN}"), key=lambda path: path.stat().st_mtime)
+    return f"; it holds {shlex.quote(str(found[-1].parent))}" if found else ""
 
 
 class Place(NamedTuple):

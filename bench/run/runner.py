@@ -253,6 +253,6 @@ def _refuse_other_environment(folder: RunFolder, environment: dict[str, Any]) ->
                 f"{folder.path}: was measured in another environment: {difference}"
                 for difference in differences
             ),
-            f"{folder.path}: numbers of two environments do not compare: start a new run, or allow "
-            "the mixture",
+            f"{folder.path}: numbers of two environments do not compare: start a new run, or "
+            "complete this one all the same with --allow-mixed",
         )

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import socket
 import time
@@ -32,6 +33,7 @@ from bench.run.records import (
     write_record,
 )
 from distill.files import UNFINISHED, folder_made, read_regular
+from distill.suggest import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +80,24 @@ def check_run_folder(path: Path) -> None:
         raise UserError(f"{path}: the run folder cannot be read: permission denied")
     absent = [name for name in (SCENARIO, ENVIRONMENT, CELLS) if not (path / name).exists()]
     if absent:
-        raise UserError(f"{path}: not a run folder: {' and '.join(absent)} missing")
+        lacking = f"{path}: not a run folder: {', '.join(absent)} missing"
+        raise UserError(one_line(f"{lacking}{_runs_below(path)}"))
+
+
+def _runs_below(path: Path) -> str:
+    """What the folder above runs was probably named for: the newest of them, or nothing."""
+    try:
+        if (path / "ab.json").exists():
+            runs = " and ".join(shlex.quote(str(path / side)) for side in ("base", "new"))
+            return f"; it is of 'bench ab', and has runs in {runs}"
+        inside = [entry for entry in path.iterdir() if (entry / SCENARIO).is_file()]
+        newest = max(inside, key=lambda entry: (entry / SCENARIO).stat().st_mtime, default=None)
+    except OSError:
+        return ""
+    if newest is None:
+        return ""
+    many = "run" if len(inside) == 1 else f"{len(inside)} runs, the newest"
+    return f"; it holds the {many} {shlex.quote(str(newest))}"
 
 
 class RunFolder:

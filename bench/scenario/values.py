@@ -131,7 +131,7 @@ def read_whole(low: int, high: int) -> Reader[int]:
     def read(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ValueError(f"a whole number from {low} to {high} is needed; got {shown(value)}")
-        return value
+        return int(value)
 
     return read
 

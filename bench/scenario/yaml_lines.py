@@ -245,9 +245,37 @@ def plain_scalar(text: str) -> object:
     return text
 
 
+class WrittenInt(int):
+    """A whole number that messages show as it was written: ``007``, not 7."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class WrittenFloat(float):
+    """Likewise: ``12e4``, not 120000.0."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def as_written(text: str) -> object:
+    """What a text stands for as :func:`plain_scalar`, a number with the text it was written as."""
+    value = plain_scalar(text)
+    if isinstance(value, bool) or not isinstance(value, int | float) or repr(value) == text:
+        return value
+    number = WrittenInt(value) if isinstance(value, int) else WrittenFloat(value)
+    number.text = text
+    return number
+
+
 def _scalar(event: ev.ScalarEvent) -> object:
     text: str = event.value
-    value = plain_scalar(text) if event.implicit[0] else text
+    value = as_written(text) if event.implicit[0] else text
     if not isinstance(value, str):
         return value
     if len(text) > MAX_TEXT:

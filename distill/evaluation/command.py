@@ -1,5 +1,6 @@
 """``distill evaluate``: compressed models against their teacher, measured and tabulated."""
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -119,4 +120,5 @@ def evaluate(
             keep=write,
         )
     count = write(found)
-    print(f"{out / 'evaluate.md'}: {count} models; 'bench report {out}' draws the figure")
+    print(f"{out / 'evaluate.md'}: {count} models")
+    print(f"figure: bench report {shlex.quote(str(out))}")

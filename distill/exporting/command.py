@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -87,4 +88,4 @@ def _show(result: ModelExport, out: Path) -> None:
         "pictures made by the manifest alone are "
         + ("the source's" if worst == math.inf else f"{worst:.1f} dB from the source's at least")
     )
-    print(f"wrote {out}; use it as {result.spec}")
+    print(f"wrote {out}; use it as {shlex.quote(str(result.spec))}")

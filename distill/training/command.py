@@ -278,7 +278,7 @@ def _ending(book: Recipebook, made: int) -> str:
     files = [file for pair in own_files(out, spec.stages) for file in pair]
     if missing := sum(not file.is_file() for file in files):
         return f"{out}: {done}, as far as asked; a {spec} needs {missing} of {len(files)} more"
-    return f"{out}: {done}; use it as {spec}:{out}"
+    return f"{out}: {done}; use it as {shlex.quote(f'{spec}:{out}')}"
 
 
 def _range(text: str | None, crop: int) -> tuple[int, int]:
