@@ -84,8 +84,8 @@ def ab(
         str | None,
         typer.Option(
             help="auto (if not given); shared: this Python's packages with each version's code; "
-            "own: a virtual environment for each, made with pip. auto is shared if both versions declare the "
-            "same dependencies and they are met, else own."
+            "own: a virtual environment for each, made with pip. auto is shared if both versions "
+            "declare the same dependencies and they are met, else own."
         ),
     ] = None,
     seed: Annotated[

@@ -56,7 +56,10 @@ def list_(folder: FolderOption = FOLDER) -> None:
         table.add_column(heading, justify="right")
     for baseline in found:
         table.add_row(*_row(baseline))
-    console().print(table)
+    if found:
+        console().print(table)
+    elif not problems:
+        print(f"{folder}: no baselines; 'bench baseline save RUN NAME' makes one")
     if problems:
         raise UserError(*problems)
 

@@ -24,6 +24,7 @@ from rich.progress import (
 )
 
 from distill.errors import EnvironmentUnfitError, UserError
+from distill.screen import Screen
 from distill.sources import source_digest
 from distill.streams import output_error, patient_streams
 from distill.suggest import one_line
@@ -68,7 +69,7 @@ def _is_want_of_memory(error: BaseException) -> bool:
 
 def console() -> Console:
     """Where tables are printed: as wide as the terminal, or wide enough when there is none."""
-    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 160)
+    return Screen(markup=False, highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 @contextmanager

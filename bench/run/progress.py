@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Literal, Protocol, Self, TextIO
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -20,6 +20,7 @@ from bench.record import SOME_PAIRS, Record, cut_by_run
 _STYLES = {"ok": "green", "skipped": "yellow", "unsupported": "yellow"}
 _LINES_AROUND_TABLE = 7
 _WIDTH_FOR_REASONS = 110
+_WIDTH_FOR_NUMBERS = 64
 
 
 class Progress(Protocol):
@@ -173,18 +174,20 @@ class LiveProgress:
         self._console.print(Text(printable(text)), soft_wrap=True)
 
     def _render(self) -> Group:
-        columns = {"status": 13, "latency": 9, "memory": 9}
+        narrow = self._console.width < _WIDTH_FOR_NUMBERS
+        columns = {"status": 13} if narrow else {"status": 13, "latency": 9, "memory": 9}
         if self._console.width >= _WIDTH_FOR_REASONS:
             columns["reason"] = 26
         # Left to itself, the table would shorten every column alike.
         room = max(self._console.width - sum(columns.values()) - 2 * len(columns), 10)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column("cell", width=room, no_wrap=True, overflow="ellipsis")
+        # What tells cells apart stands last: in a narrow terminal a name takes several lines.
+        table.add_column("cell", width=room, no_wrap=not narrow, overflow="ellipsis")
         for heading, width in columns.items():
             numeric = heading in ("latency", "memory")
             justify: Literal["left", "right"] = "right" if numeric else "left"
             table.add_column(heading, width=width, justify=justify, no_wrap=True)
-        lines = max(self._console.height - _LINES_AROUND_TABLE, 3)
+        lines = max((self._console.height - _LINES_AROUND_TABLE) // (3 if narrow else 1), 3)
         for record in self._records[-lines:]:
             row = [
                 Text(printable(label(record))),
@@ -208,12 +211,13 @@ class LiveProgress:
             table.add_row(*row[: 1 + len(columns)])
         bar = Table.grid(padding=(0, 2))
         left = "?" if self._left is None else duration_text(self._left[0] + self._left[1] - now)
-        bar.add_row(
-            ProgressBar(total=max(self._total, 1), completed=self._done, width=20),
+        parts: list[RenderableType] = [
+            ProgressBar(total=max(self._total, 1), completed=self._done, width=8 if narrow else 20),
             Text(f"{self._done}/{self._total} cells"),
             Text(f"elapsed {duration_text(now - self._began)}"),
             Text(f"left about {left}" if self._done < self._total else ""),
-        )
+        ]
+        bar.add_row(*(parts[:2] + parts[3:] if narrow else parts))
         return Group(table, bar)
 
 

@@ -222,7 +222,7 @@ def test_a_child_process_does_not_keep_the_lock(folder):
 def test_what_is_not_a_run_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="no such run folder"):
         RunFolder.open(tmp_path / "absent")
-    with pytest.raises(UserError, match=r"scenario\.yaml and environment\.json and cells missing"):
+    with pytest.raises(UserError, match=r"scenario\.yaml, environment\.json, cells missing"):
         RunFolder.open(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="not a run folder but a file"):

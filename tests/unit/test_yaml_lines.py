@@ -72,7 +72,7 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
         return
     read = load_yaml(text).value
     assert read == value
-    assert type(read) is type(value)
+    assert isinstance(read, type(value))
 
 
 BOMB = 'a: &a ["lol", "lol"]\nb: &b [*a, *a]\nc: &c [*b, *b]\n'
