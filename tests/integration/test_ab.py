@@ -186,7 +186,7 @@ def test_a_scenario_that_one_version_does_not_know_is_refused_by_name(
         ([], "give BASE_REF NEW_REF SCENARIO, or --resume DIR"),
         (["main", "."], "give BASE_REF NEW_REF SCENARIO"),
         (["main", ".", "no.yaml"], "no.yaml: does not exist"),
-        (["main", "--resume", "."], "takes versions, scenario and settings from DIR alone"),
+        (["main", "--resume", "."], "takes versions, scenario, settings and place from DIR alone"),
         (["--resume", "."], ".: not a folder of 'bench ab': ab.json: No such file or directory"),
         (["--max-slowdown", "x"], "--max-slowdown: "),
         (["a", "b", "c", "--environment", "mine"], "--environment mine: allowed are"),
