@@ -7,9 +7,10 @@ and where it has none random weights, seeded, for measuring speed and memory onl
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,7 @@ from distill.embedded import (
     training_summary,
 )
 from distill.errors import UserError
-from distill.header import Header, save_network
+from distill.header import Header, read_header, save_network
 from distill.models import ModelSpec
 from distill.networks import (
     STAGES,
@@ -51,6 +52,8 @@ class Pair:
 
     encoder: Encoder
     decoder: Decoder
+    ridge: float = 0.0
+    """Of whitening and colouring between them (WCT), as a part of the mean eigenvalue."""
 
 
 @dataclass(frozen=True)
@@ -173,12 +176,10 @@ def load_cascade(spec: ModelSpec, *, seed: int = 0) -> CascadeNetworks:
     pairs = [build_pair(spec, stage) for stage in spec.stages]
     weights: Literal["trained", "random"] = "trained"
     if spec.weights is not None:
-        for pair, files in zip(pairs, weights_files(spec), strict=True):
-            for network, path in zip((pair.encoder, pair.decoder), files, strict=True):
-                read_network(network, path)
+        pairs = [_read(p, files) for p, files in zip(pairs, weights_files(spec), strict=True)]
         detail = f"read from {spec.weights}"
     elif (embedded := read_embedded(spec)) is not None:
-        _fill_embedded(spec, pairs, embedded)
+        pairs = _fill_embedded(spec, pairs, embedded)
         detail = f"embedded: {training_summary(embedded.headers.values())}"
     else:
         weights, detail = "random", _draw(spec, pairs, seed)
@@ -216,9 +217,26 @@ def _fill_teacher_encoders(spec: ModelSpec, pairs: Sequence[Pair]) -> None:
         pair.encoder.load_state_dict(teacher.state_dict())
 
 
-def _fill_embedded(spec: ModelSpec, pairs: Sequence[Pair], embedded: EmbeddedModel) -> None:
+def _read(pair: Pair, files: tuple[Path, Path]) -> Pair:
+    """A stage with the weights and the ridge of its two files."""
+    for network, path in zip((pair.encoder, pair.decoder), files, strict=True):
+        tensors, metadata = read_tensors(path)
+        fill(network, tensors, str(path))
+    return replace(pair, ridge=_ridge(read_header(metadata), str(path)))
+
+
+def _ridge(header: Header | None, where: str) -> float:
+    """What a decoder's header says of the match before it; none where there is no header."""
+    ridge = 0.0 if header is None else header.ridge
+    if not 0 <= ridge < math.inf:
+        raise UserError(f"{where}: its header says ridge {ridge:g}; it is a number from 0 up")
+    return ridge
+
+
+def _fill_embedded(spec: ModelSpec, pairs: Sequence[Pair], embedded: EmbeddedModel) -> list[Pair]:
     if spec.ratio == 1:
         _fill_teacher_encoders(spec, pairs)
+    found = []
     for pair in pairs:
         networks = {"encoder": pair.encoder, "decoder": pair.decoder}
         for role, network in networks.items():
@@ -226,6 +244,9 @@ def _fill_embedded(spec: ModelSpec, pairs: Sequence[Pair], embedded: EmbeddedMod
                 name = network_name(pair.encoder.stage, role)
                 where = f"{embedded_file(spec)}, {name}"
                 fill(network, embedded.networks.get(name, {}), where)
+        header = embedded.headers.get(network_name(pair.encoder.stage, "decoder"))
+        found.append(replace(pair, ridge=_ridge(header, embedded_file(spec))))
+    return found
 
 
 def read_network(network: nn.Module, path: Path) -> None:

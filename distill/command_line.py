@@ -1,6 +1,7 @@
 """What both commands share: exit codes, one line for each problem, tables, progress."""
 
 import importlib.metadata
+import math
 import os
 import platform
 import re
@@ -24,6 +25,7 @@ from rich.progress import (
 )
 
 from distill.errors import EnvironmentUnfitError, UserError
+from distill.models import ModelSpec
 from distill.screen import Screen
 from distill.sources import source_digest
 from distill.streams import output_error, patient_streams
@@ -40,6 +42,32 @@ _WANT_OF_MEMORY = re.compile(
     r"|not enough memory|bad_alloc|CUDA (error: )?out of memory|_STATUS_ALLOC_FAILED",
     re.IGNORECASE,
 )
+
+
+def parse_ridges(texts: Sequence[str], spec: ModelSpec) -> dict[int, float]:
+    """Stages and their ridges, of ``STAGE=VALUE`` texts (``--ridge``).
+
+    Raises:
+        UserError: for AdaIN, which whitens nothing, a stage that is none, or no number from 0 up.
+    """
+    if texts and spec.method != "wct":
+        raise UserError(f"--ridge: {spec.method} does not whiten; only wct has a ridge")
+    ridges = {}
+    for text in texts:
+        stage, _, value = text.partition("=")
+        if stage.strip() not in map(str, spec.stages):
+            raise UserError(
+                f"--ridge {text}: {stage.strip()!r} is no stage; expected STAGE=VALUE with a stage "
+                "of 1 to 5, such as 5=10"
+            )
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 <= number < math.inf:
+            raise UserError(f"--ridge {text}: {value!r} is no number from 0 up")
+        ridges[int(stage)] = number
+    return ridges
 
 
 @contextmanager

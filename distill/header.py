@@ -49,6 +49,9 @@ class Header:
     variant: str = ""
     """How the recipe differs from its compressor's own, such as ``embedding relu``."""
     seed: int | None = None
+    ridge: float = 0.0
+    """Of a WCT decoder: the ridge of whitening and colouring before it, as a part of the mean
+    eigenvalue (:func:`distill.transforms.whiten`); 0 for none, as in the paper."""
     losses: str = ""
     """JSON: each loss term's weighted mean over the last tenth of the steps."""
     command: str = ""
@@ -61,7 +64,7 @@ class Header:
         return {
             key: str(value)
             for key, value in known.items()
-            if value or key not in ("steps", "earlier_steps", "batch", "crop")
+            if value or key not in ("steps", "earlier_steps", "batch", "crop", "ridge")
         }
 
     @property
@@ -101,6 +104,7 @@ def read_header(metadata: Mapping[str, str]) -> Header | None:
         int: int,
         int | None: int,
         float | None: float,
+        float: float,
     }
     try:
         numbers = {

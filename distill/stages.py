@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from distill.cascades import CascadeNetworks
+from distill.cascades import CascadeNetworks, Pair
 from distill.inference import FastDecoder, FastEncoder, Layout
 from distill.models import Method
 from distill.networks import pad_to_alignment
@@ -31,11 +32,19 @@ StyleCode = tuple[ChannelAffine, ...]
 
 def build_stages(networks: CascadeNetworks, method: Method, layout: Layout) -> tuple[Stage, ...]:
     """The stages of a model, in the order they run."""
-    normalize, restyle = (whiten, color) if method == "wct" else (standardize, rescale)
     return tuple(
-        Stage(FastEncoder(p.encoder, layout), FastDecoder(p.decoder, layout), normalize, restyle)
+        Stage(FastEncoder(p.encoder, layout), FastDecoder(p.decoder, layout), *_match(method, p))
         for p in networks.pairs
     )
+
+
+def _match(
+    method: Method, pair: Pair
+) -> tuple[Callable[[FeatureStats], ChannelAffine], Callable[[FeatureStats], ChannelAffine]]:
+    """The two halves of a stage's match."""
+    if method == "adain":
+        return standardize, rescale
+    return partial(whiten, ridge=pair.ridge), partial(color, ridge=pair.ridge)
 
 
 @torch.inference_mode()

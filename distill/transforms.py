@@ -233,35 +233,55 @@ class ChannelAffine:
         return mapped
 
 
-def _root(covariance: Tensor, cutoff: float, power: float) -> Tensor:
+def _root(covariance: Tensor, cutoff: float, power: float, ridge: float) -> Tensor:
     values, vectors = torch.linalg.eigh(covariance)
+    values = values + ridge * covariance.diagonal().mean()
     scaled = torch.where(values > cutoff, values.clamp_min(cutoff) ** power, 0.0)
     root: Tensor = (vectors * scaled) @ vectors.T
     return root
 
 
-def whiten(content: FeatureStats, *, cutoff: float = WHITENING_CUTOFF) -> ChannelAffine:
+def whiten(
+    content: FeatureStats, *, cutoff: float = WHITENING_CUTOFF, ridge: float = 0.0
+) -> ChannelAffine:
     """Features to zero mean and identity covariance (on the kept subspace), by ZCA.
 
     Args:
         content: statistics of the features that the map will be applied to.
-        cutoff: eigenvalues at or below it count as absent, exact zeros included; no ridge is
-            added to the covariance.
+        cutoff: eigenvalues at or below it count as absent, exact zeros included.
+        ridge: added to every eigenvalue, as a part of their mean. An image has too few positions
+            to tell hundreds of channels apart: without a ridge, what is all but absent from the
+            content is amplified to the strength of what it shows.
     """
-    matrix = _root(content.covariance, cutoff, -0.5)
+    matrix = _root(content.covariance, cutoff, -0.5, ridge)
     return ChannelAffine(matrix, -(matrix @ content.mean))
 
 
-def color(style: FeatureStats, *, cutoff: float = WHITENING_CUTOFF) -> ChannelAffine:
-    """White features to the style's mean and covariance, by the symmetric square root."""
-    return ChannelAffine(_root(style.covariance, cutoff, 0.5), style.mean)
+def color(
+    style: FeatureStats, *, cutoff: float = WHITENING_CUTOFF, ridge: float = 0.0
+) -> ChannelAffine:
+    """White features to the style's mean and covariance, by the symmetric square root.
+
+    With the ``ridge`` that the content was whitened with, an image in its own style stays as it is.
+    """
+    return ChannelAffine(_root(style.covariance, cutoff, 0.5, ridge), style.mean)
 
 
 def whiten_color(
-    content: FeatureStats, style: FeatureStats, *, cutoff: float = WHITENING_CUTOFF
+    content: FeatureStats,
+    style: FeatureStats,
+    *,
+    cutoff: float = WHITENING_CUTOFF,
+    ridge: float = 0.0,
 ) -> ChannelAffine:
-    """Whitening and colouring (Li et al. 2017): the content's covariance becomes the style's."""
-    return color(style, cutoff=cutoff).after(whiten(content, cutoff=cutoff))
+    """Whitening and colouring (Li et al. 2017): the content's covariance becomes the style's.
+
+    The larger the ``ridge``, the less it is that: directions much weaker than the mean keep their
+    size, and with an endless one only the mean changes.
+    """
+    return color(style, cutoff=cutoff, ridge=ridge).after(
+        whiten(content, cutoff=cutoff, ridge=ridge)
+    )
 
 
 def standardize(content: FeatureStats, *, epsilon: float = ADAIN_EPSILON) -> ChannelAffine:

@@ -31,26 +31,32 @@ def plain_stylize(
     Returns:
         (1, 3, H, W), RGB in 0..1.
     """
-    match = plain_whiten_color if method == "wct" else plain_adain
     height, width = content.shape[-2:]
     image, style = pad_to_alignment(content), pad_to_alignment(style)
     for pair in networks.pairs:
         features = pair.encoder(image)
-        matched = match(features, pair.encoder(style))
+        theirs = pair.encoder(style)
+        if method == "wct":
+            matched = plain_whiten_color(features, theirs, pair.ridge)
+        else:
+            matched = plain_adain(features, theirs)
         image = pair.decoder(alpha * matched + (1 - alpha) * features)
     return image[..., :height, :width].clamp(0, 1)
 
 
-def plain_whiten_color(content: Tensor, style: Tensor) -> Tensor:
+def plain_whiten_color(content: Tensor, style: Tensor, ridge: float = 0.0) -> Tensor:
     """Whitening and colouring (Li et al. 2017) of features (1, C, H, W), over all pixels."""
     pixels, style_pixels = content[0].flatten(1).double(), style[0].flatten(1).double()
     style_mean = style_pixels.mean(1, keepdim=True)
-    white = _power(torch.cov(pixels), -0.5) @ (pixels - pixels.mean(1, keepdim=True))
-    colored = _power(torch.cov(style_pixels), 0.5) @ white + style_mean
+    white = _power(torch.cov(pixels), -0.5, ridge) @ (pixels - pixels.mean(1, keepdim=True))
+    colored = _power(torch.cov(style_pixels), 0.5, ridge) @ white + style_mean
     return colored.view_as(content).to(content.dtype)
 
 
-def _power(covariance: Tensor, exponent: float) -> Tensor:
+def _power(covariance: Tensor, exponent: float, ridge: float) -> Tensor:
+    covariance = covariance + ridge * covariance.trace() / len(covariance) * torch.eye(
+        len(covariance)
+    )
     vectors, values, _ = torch.linalg.svd(covariance)
     kept = values > WHITENING_CUTOFF
     vectors = vectors[:, kept]

@@ -9,7 +9,7 @@ from typing import Annotated, cast
 import typer
 from rich.table import Table
 
-from distill.command_line import console
+from distill.command_line import console, parse_ridges
 from distill.errors import UserError
 from distill.exporting.manifest import DTYPES, DType
 from distill.exporting.model import ImageSize, ModelExport, export_model
@@ -39,6 +39,14 @@ def export(
             metavar="WxH", help="A further size of image to compare ONNX at; may be repeated."
         ),
     ] = None,
+    ridge: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STAGE=VALUE",
+            help="Ridge of a stage's whitening and colouring (wct), as a part of the mean "
+            "eigenvalue, such as 5=10; repeatable; else as the model has it, 0 as in the paper.",
+        ),
+    ] = None,
     dtype: Annotated[
         str, typer.Option(help="How weights are stored: fp32 or fp16; both compute in fp32.")
     ] = "fp32",
@@ -55,6 +63,7 @@ def export(
         out,
         onnx=onnx,
         dtype=cast("DType", dtype),
+        ridges=parse_ridges(ridge or (), spec),
         check_sizes=[_parse_size(text) for text in check_size or ()],
     )
     _show(result, out)

@@ -99,6 +99,7 @@ def describe(
                 "alignment": alignment(pair.encoder.stage),
                 "smallest_side": 2 * alignment(pair.encoder.stage),
                 "decoder_ends_with_relu": pair.decoder.final_relu,
+                **({"ridge": pair.ridge} if spec.method == "wct" else {}),
                 **{
                     role: _manifest_network(by_role[pair.encoder.stage, role], network)
                     for role, network in roles(pair)
@@ -158,7 +159,8 @@ def _statistics(spec: ModelSpec) -> dict[str, Any]:
     return said | {
         "cutoff": WHITENING_CUTOFF,
         "root": "C^(1/2) and C^(-1/2) by eigenvalues; those at or below cutoff count as absent "
-        "(their power is 0), in the content's covariance and in the style's; no ridge is added",
+        "(their power is 0), in the content's covariance and in the style's; before that "
+        "the stage's ridge times the mean of C's diagonal is added to each eigenvalue, in both",
     }
 
 

@@ -73,6 +73,7 @@ def export_model(
     *,
     onnx: bool = False,
     dtype: DType = "fp32",
+    ridges: Mapping[int, float] | None = None,
     check_sizes: Sequence[ImageSize] = (),
 ) -> ModelExport:
     """Write a model's folder: weights with their headers, manifest, and ONNX if asked for.
@@ -85,6 +86,7 @@ def export_model(
         onnx: write encoder and decoder of every stage as ONNX, too, and compare each with PyTorch
             at several sizes of image.
         dtype: how the weights are stored; the networks compute in float32 with either.
+        ridges: of stages of WCT that are to have another ridge than the model has; 0 for none.
         check_sizes: sizes of image to compare at besides those of :func:`default_check_sizes`.
 
     Raises:
@@ -108,8 +110,18 @@ def export_model(
             f"trained ones are exported: name their folder, as in '{spec._replace(weights=None)}"
             ":FOLDER'"
         )
+    ridges = ridges or {}
+    networks = replace(
+        networks,
+        pairs=tuple(
+            replace(pair, ridge=ridges.get(pair.encoder.stage, pair.ridge))
+            for pair in networks.pairs
+        ),
+    )
     with _staging(out) as folder:
         headers = source_headers(spec, folder)
+        for stage, ridge in ridges.items():
+            headers[own_files(folder, (stage,))[0][1].name]["ridge"] = repr(ridge)
         for pair in networks.pairs:
             for role, network in roles(pair):
                 path = _file(folder, pair, role)

@@ -92,7 +92,8 @@ def stylize_by_manifest(
     x, style = (_padded(image, manifest["alignment"]) for image in (content, style))
     for entry in manifest["stages"]:
         encode, decode = (networks[entry["stage"], role] for role in ("encoder", "decoder"))
-        x = decode(_matched(manifest["statistics"], manifest["method"], encode(x), encode(style)))
+        said = manifest["statistics"] | {"ridge": entry.get("ridge", 0.0)}
+        x = decode(_matched(said, manifest["method"], encode(x), encode(style)))
     return x[..., :height, :width]
 
 
@@ -111,14 +112,15 @@ def _matched(said: Mapping[str, Any], method: str, content: Tensor, style: Tenso
         c_var, s_var = (cov.diagonal()[:, None] + said["epsilon"] for cov in (c_cov, s_cov))
         matched: Tensor = c * (s_var / c_var).sqrt()
     else:
-        matched = _power(s_cov, 0.5, said["cutoff"]) @ _power(c_cov, -0.5, said["cutoff"]) @ c
+        matched = _power(s_cov, 0.5, said) @ _power(c_cov, -0.5, said) @ c
     result: Tensor = (matched + s_mean).float().view(content.shape)
     return result
 
 
-def _power(covariance: Tensor, power: float, cutoff: float) -> Tensor:
+def _power(covariance: Tensor, power: float, said: Mapping[str, Any]) -> Tensor:
     values, vectors = torch.linalg.eigh(covariance)
-    kept = values > cutoff
+    values = values + said["ridge"] * covariance.diagonal().mean()
+    kept = values > said["cutoff"]
     root: Tensor = (vectors[:, kept] * values[kept] ** power) @ vectors[:, kept].T
     return root
 

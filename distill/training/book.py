@@ -1,7 +1,7 @@
 """All that says how a model is made, and the networks that follow from it."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -67,6 +67,8 @@ class Recipebook:
     workers: int = 0
     skip: Callable[[str], None] | None = None
     """Told of each image that cannot be read and is passed over; None ends the training there."""
+    ridges: Mapping[int, float] = field(default_factory=dict)
+    """Of whitening and colouring (WCT), by stage; 0 where there is none."""
     command: str = ""
 
     def jobs(self) -> list[Job]:

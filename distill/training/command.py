@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from distill.cascades import own_files
-from distill.command_line import memory_advice
+from distill.command_line import memory_advice, parse_ridges
 from distill.devices import resolve_device
 from distill.errors import UserError
 from distill.host import limit_threads
@@ -134,6 +134,14 @@ def train(
             f"repeatable; terms: {', '.join(LOSS_TERMS)}."
         ),
     ] = None,
+    ridge: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STAGE=VALUE",
+            help="Ridge of a stage's whitening and colouring (wct), as a part of the mean "
+            "eigenvalue, such as 5=10; repeatable; 0, as in the paper, if not given.",
+        ),
+    ] = None,
     precision: Annotated[
         str,
         typer.Option(
@@ -243,6 +251,7 @@ def train(
         embedding=embedding,  # type: ignore[arg-type]
         workers=workers,
         skip=_Once("skipped: ") if skip_unreadable else None,
+        ridges=parse_ridges(ridge or (), spec),
         command=shlex.join(["distill", *sys.argv[1:]]),
     )
     if book.held_out is not None and book.held_out.digest() == book.content.digest():

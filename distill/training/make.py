@@ -236,6 +236,7 @@ def _save(book: Recipebook, job: Job, recipe: Recipe, outcome: Outcome) -> None:
         loss_weights=losses_json({key: getattr(recipe.weights, key) for key in terms}),
         variant=book.variant,
         seed=settings.seed,
+        ridge=book.ridges.get(job.stage, 0.0) if job.role == "decoder" else 0.0,
         losses=losses_json(terms),
         command=book.command,
         version=project_version(),

@@ -16,6 +16,7 @@ from distill.cascades import (
     weights_digest,
 )
 from distill.errors import UserError
+from distill.header import Header
 from distill.models import ModelSpec, parse_model
 from distill.networks import STAGES
 from distill.weights import load_named, read_tensors
@@ -43,6 +44,27 @@ def assert_same(first: list[dict[str, torch.Tensor]], second: list[dict[str, tor
     for a, b in zip(first, second, strict=True):
         assert a.keys() == b.keys()
         assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize(("text", "ridge"), [("2.5", 2.5), ("0", 0.0), (None, 0.0)])
+def test_a_decoders_header_says_the_ridge_of_its_stage(text, ridge, tmp_path):
+    spec = save_folder(tmp_path, "wct-vgg16-64x")
+    for stage in STAGES:
+        path = tmp_path / f"stage{stage}-decoder.safetensors"
+        header = Header("vgg16", "wct", 64, stage, "decoder", "collaborative").metadata()
+        said = {} if stage != 3 or text is None else {"ridge": text}
+        save_file(load_file(path), path, metadata=header | said)
+    assert [pair.ridge for pair in load_cascade(spec).pairs] == [0, 0, ridge, 0, 0]
+
+
+@pytest.mark.parametrize("text", ["-1", "inf", "nan"])
+def test_a_ridge_that_is_none_is_named(text, tmp_path):
+    spec = save_folder(tmp_path, "wct-vgg16-64x")
+    path = tmp_path / "stage4-decoder.safetensors"
+    header = Header("vgg16", "wct", 64, 4, "decoder", "collaborative").metadata()
+    save_file(load_file(path), path, metadata=header | {"ridge": text})
+    with pytest.raises(UserError, match=r"stage4-decoder.*ridge .*from 0 up"):
+        load_cascade(spec)
 
 
 @pytest.mark.parametrize("model", ["wct-vgg16-64x", "adain-vgg19-32x"])

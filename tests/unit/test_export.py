@@ -122,6 +122,18 @@ def test_the_manifest_says_what_the_files_are(tmp_path):
             assert entry[role]["header"] == header(spec, entry["stage"], role)
 
 
+def test_ridges_given_are_those_of_the_exported_model_alone(tmp_path):
+    spec = trained(tmp_path / "source", "wct-vgg16-64x")
+    first = export_model(spec, tmp_path / "first", ridges={5: 10.0, 4: 1.0})
+    second = export_model(first.spec, tmp_path / "second", ridges={4: 0.0})
+    for result, ridges in ((first, [10, 1, 0, 0, 0]), (second, [10, 0, 0, 0, 0])):
+        assert [pair.ridge for pair in load_cascade(result.spec).pairs] == ridges
+        manifest = json.loads(result.manifest.read_text())
+        assert [entry["ridge"] for entry in manifest["stages"]] == ridges
+    assert [pair.ridge for pair in load_cascade(spec).pairs] == [0, 0, 0, 0, 0]
+    assert weights_digest(first.spec) != weights_digest(spec)
+
+
 def test_files_without_a_header_are_of_an_unknown_compressor(tmp_path):
     spec = trained(tmp_path / "source")
     for pair in own_files(tmp_path / "source", (4,)):
@@ -379,6 +391,7 @@ def test_the_command_says_what_it_wrote_and_nothing_else(tmp_path, capfd, recwar
         (["--onnx", "--check-size", "64"], "--check-size 64: expected WxH in pixels"),
         (["--onnx", "--check-size", "0x64"], "--check-size 0x64: expected WxH in pixels"),
         (["--check-size", "64x64"], "only ONNX is checked"),
+        (["--ridge", "4=1"], "adain does not whiten"),
     ],
 )
 def test_wrong_use_ends_with_one_line(arguments, expected, tmp_path, capsys):
@@ -387,6 +400,24 @@ def test_wrong_use_ends_with_one_line(arguments, expected, tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert expected in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("ridge", "expected"),
+    [
+        ("6=1", "'6' is no stage"),
+        ("5", "'' is no number from 0 up"),
+        ("5=-1", "no number from 0 up"),
+        ("5=inf", "no number from 0 up"),
+    ],
+)
+def test_a_ridge_that_is_none_is_one_line(ridge, expected, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["export", "wct-vgg16-16x", str(out), "--ridge", ridge]
+    assert run_app(app, "distill", arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line
+    assert not out.exists()
 
 
 def test_a_model_that_does_not_exist_is_answered_with_the_nearest(tmp_path, capsys):

@@ -301,6 +301,52 @@ def test_maps_are_the_published_transforms(match, plain):
     assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
+@pytest.mark.parametrize("ridge", [0.1, 10.0])
+def test_a_ridge_is_added_to_both_covariances(ridge):
+    content, style = features_of(30, 9, 21, 20), features_of(31, 9, 14, 33)
+    content[:, 3] = 0
+    affine = whiten_color(FeatureStats.of(content), FeatureStats.of(style), ridge=ridge)
+    expected = plain_whiten_color(content, style, ridge)
+    assert (affine(content) - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+def test_a_ridge_keeps_small_what_is_all_but_absent():
+    # One channel is noise, a hundredth of the others; the style has all of one size.
+    content, style = features_of(32, 8, 30, 30), features_of(33, 8, 30, 30)
+    content[:, 5] *= 0.01
+    stats, target = FeatureStats.of(content), FeatureStats.of(style)
+    amplified = whiten_color(stats, target).matrix[:, 5].norm()
+    assert amplified > 50
+    assert whiten_color(stats, target, ridge=1.0).matrix[:, 5].norm() < 2
+
+
+@given(seed=SEEDS, ridge=st.sampled_from([0.0, 0.3, 10.0]))
+def test_content_in_its_own_style_stays_as_it_is(seed, ridge):
+    content = features_of(seed, 6, 20, 20)
+    stats = FeatureStats.of(content)
+    found = whiten_color(stats, stats, ridge=ridge)(content)
+    assert (found - content).abs().max() <= 1e-4 * content.abs().max()
+
+
+def test_with_an_endless_ridge_only_the_mean_changes():
+    content, style = features_of(34, 6, 20, 20), features_of(35, 6, 20, 20)
+    target = FeatureStats.of(style)
+    # The identity, times the ratio of the mean deviations.
+    found = whiten_color(FeatureStats.of(content), target, ridge=1e6)
+    sizes = target.variance.mean() / FeatureStats.of(content).variance.mean()
+    assert (found.matrix - sizes.sqrt() * torch.eye(6)).abs().max() < 1e-4
+    moved = found(content)[0].flatten(1).double().mean(1)
+    assert (moved - target.mean).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1.0])
+def test_flat_content_is_given_the_styles_mean(ridge):
+    flat = torch.full((1, 4, 6, 6), 0.7)
+    style = FeatureStats.of(features_of(36, 4, 9, 9))
+    found = whiten_color(FeatureStats.of(flat), style, ridge=ridge)(flat)
+    assert (found[0].flatten(1).double() - style.mean[:, None]).abs().max() < 1e-5
+
+
 @given(seed=SEEDS)
 def test_adain_moves_mean_and_deviation_of_each_channel(seed):
     content, style = features_of(seed, 5, 14, 15), features_of(seed + 1, 5, 20, 9)
