@@ -12,6 +12,7 @@ from distill.command_line import add_version
 from distill.evaluation.command import evaluate
 from distill.exporting.command import export
 from distill.gatys.command import gatys
+from distill.normalise import normalise
 from distill.streams import courtesy
 from distill.training.command import train
 from distill.weights import load_named
@@ -52,4 +53,5 @@ app.command("info")(info)
 app.command("evaluate")(evaluate)
 app.command("export")(export)
 app.command("gatys")(gatys)
+app.command("normalise")(normalise)
 app.command("train")(train)

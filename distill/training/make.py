@@ -28,6 +28,7 @@ from distill.training.building import (
     teacher_encoder,
 )
 from distill.training.checkpoints import budget_left
+from distill.training.cost import announce
 from distill.training.data import ImageSet, batches
 from distill.training.history import Outcome, Window
 from distill.training.identity import (
@@ -98,6 +99,8 @@ def make(
     lacking = check_start(book) if missing else []
     if lacking and note is not None:
         note(f"start: {book.start} has no {', '.join(lacking)}: begun as without --start")
+    if missing and note is not None and accelerator.is_main_process:
+        note(announce(book, missing, accelerator.device, accelerator.num_processes))
     names = [job.name for job in missing]
     with lock_networks(book.out, names, writes=accelerator.is_main_process):
         for job in missing:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -399,6 +400,21 @@ def test_every_compressor_sees_the_same_images(
     )
     recipe(torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16))
     assert seen == [4]
+
+
+def test_the_documented_recipe_of_ones_own_trains(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "distillation.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    shutil.copytree(photos, tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, str(page), "exec"), {"__name__": "example"})
+    assert "embedding" in capsys.readouterr().out
+    assert (tmp_path / "own" / "checkpoint.pt").is_file()
 
 
 def test_encoders_alone_then_decoders(photos: Path, teacher: Path, tmp_path: Path) -> None:
