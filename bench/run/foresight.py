@@ -96,14 +96,22 @@ class Preparation:
     foresight: Foresight
 
 
-def foresee(cells: Iterable[Cell], calibration: Calibration | None, *, skip: bool) -> Foresight:
+def foresee(
+    cells: Iterable[Cell],
+    calibration: Calibration | None,
+    *,
+    skip: bool,
+    capability: str | None = None,
+) -> Foresight:
     """Predict a run's cells.
 
     Args:
         cells: of one device.
         calibration: of that; None for no times.
         skip: whether hopeless cells are to be left out.
+        capability: compute capability of the card, such as ``7.5``; None where that is not known.
     """
+    from bench.prediction.precisions import lacking
     from bench.prediction.predict import Predictor
 
     predictor = Predictor(calibration)
@@ -116,7 +124,7 @@ def foresee(cells: Iterable[Cell], calibration: Calibration | None, *, skip: boo
             first_seconds=prediction.first_seconds,
             fits=prediction.verdict != "will not fit",
             hopeless=hopeless(cell, prediction),
-            lacking=prediction.reason if prediction.verdict == "unsupported" else "",
+            lacking=lacking(cell.device, cell.precision, capability=capability),
         )
     return Foresight(calibration is not None, skip, forecasts)
 

@@ -54,7 +54,12 @@ def prepare(
         environment,
         cells,
         {cell.id: _facts(cell) for cell in cells},
-        foresee(cells, calibration, skip=scenario.skip_predicted),
+        foresee(
+            cells,
+            calibration,
+            skip=scenario.skip_predicted,
+            capability=environment.get("gpu_compute_capability"),
+        ),
     )
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from bench.cells import Cell
+from bench.prediction.precisions import lacking
 from bench.record import Record
 from bench.run.draft import draft_fields
-from bench.run.foresight import Forecast, Foresight
+from bench.run.foresight import Forecast, Foresight, foresee
 from bench.run.loop import Surroundings, measure_all
 from bench.run.progress import PlainProgress, QuietProgress
 from bench.run.rounds import rounds
@@ -211,6 +212,27 @@ def test_it_is_said_once_for_all_cells_of_one_reason(capsys):
     assert len(written) == 37
     assert [cell.precision for cell in machine.started] == ["fp32"] * 3
     assert len(records) == 37 + 3
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "capability", "lacks"),
+    [
+        ("cuda:0", "bf16", "7.5", True),
+        ("cuda:0", "tf32", "7.0", True),
+        ("cuda:0", "fp16", "7.0", False),
+        ("cuda:0", "bf16", "9.0", False),
+        ("cuda:0", "bf16", "12.0", False),
+        ("cuda:0", "bf16", None, False),
+        ("cpu", "tf32", None, True),
+        ("cpu", "fp32", None, False),
+    ],
+)
+def test_what_a_device_lacks_is_known_without_starting_it(device, precision, capability, lacks):
+    found = lacking(device, precision, capability=capability)
+    assert bool(found) == lacks
+    cell = make_cell(device=device, precision=precision)
+    foresight = foresee([cell], None, skip=False, capability=capability)
+    assert foresight.lacking(cell) == found
 
 
 def test_quality_of_random_weights_is_known_before(capsys):
