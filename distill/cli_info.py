@@ -1,7 +1,6 @@
 """``distill info``: what a model is and costs, what a weights file holds, what is registered."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -105,9 +104,9 @@ def _show_headers(out: Console, headers: Mapping[str, Header]) -> None:
     """How networks were made: each value once, with the networks it holds for."""
     lines: dict[tuple[str, str], list[str]] = {}
     for name, header in headers.items():
-        for key, value in asdict(header).items():
-            if key not in ("stage", "role") and value not in ("", None, 0):
-                lines.setdefault((key, str(value)), []).append(name)
+        for key, value in header.metadata().items():
+            if key not in ("stage", "role"):
+                lines.setdefault((key, value), []).append(name)
     for (key, value), names in sorted(lines.items(), key=lambda line: line[0][0]):
         of = "" if len(names) == len(headers) else f" of {', '.join(names)}"
         out.print(f"{key}{of}: {value}", soft_wrap=True)

@@ -75,7 +75,7 @@ def announce(book: Recipebook, jobs: Sequence[Job], device: torch.device, proces
     seconds = macs / macs_per_second(device, settings.precision) / processes
     return (
         f"{networks} of {settings.steps:,} steps of {settings.batch} crops of {book.crops.size} px "
-        f"({images:,} each): {macs / 1e15:.3g} x 10^15 multiply-accumulates, roughly "
+        f"({images:,} each): {macs / 1e12:,.3g} x 10^12 multiply-accumulates, roughly "
         f"{_time(seconds)} on {device.type} by a trial of {TRIAL_S:g} s; --minutes sets a time"
     )
 
