@@ -52,7 +52,7 @@ def test_normalising_scales_channels_and_nothing_else(tmp_path: Path) -> None:
     for ours, theirs in zip(*features, strict=True):
         before, after = (torch.cat(maps).transpose(0, 1).flatten(1) for maps in (ours, theirs))
         means = before.mean(1, keepdim=True)
-        live = means[:, 0] > 0
+        live = means[:, 0] > 0.01 * means.max()  # of one that hardly fires, rounding is a part
         torch.testing.assert_close(
             after[live].mean(1), torch.ones(int(live.sum())), rtol=1e-3, atol=1e-3
         )
