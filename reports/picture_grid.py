@@ -35,8 +35,8 @@ class Tile:
     """One picture's place in the figure."""
 
     title: str
-    file: str
-    """Its name, for when there is nothing to read."""
+    absent: str
+    """Why there is no picture, for when there is none."""
     picture: Picture | None
     boxes: tuple[Box, ...]
 
@@ -140,7 +140,7 @@ def _tiles(
 
     def tile(title: str, file: Path | None, boxes: tuple[Box, ...] | None) -> Tile:
         found = read_picture(file, pixels, boxes) if file else None
-        name = file.name if file else "of this pair"
+        name = f"{file.name} cannot be read" if file else "this pair was not finished"
         return Tile(title, name, *(found or (None, boxes or ())))
 
     content = tile(f"content\n{image_name(pair[0])}", first("content_image"), None)
@@ -199,7 +199,7 @@ def _draw_tile(figure: Figure, tile: Tile, layout: Layout, left: float, top: flo
     )
     whole = axes(left, bottom, layout.side, tall)
     if tile.picture is None:
-        words = paragraph(f"no picture: {tile.file} cannot be read", layout.side - 0.1, SMALL)
+        words = paragraph(f"no picture: {tile.absent}", layout.side - 0.1, SMALL)
         whole.text(0.5, 0.5, words, ha="center", va="center", color=GREY, fontsize=SMALL)
         return
     _show(whole, tile.picture.whole)

@@ -37,6 +37,8 @@ FARTHEST = 64.0
 small image, in proportion, would make a large one look out of reach."""
 TIME_FACTOR = 1.5
 """By which a time that is predicted from a calibration may be wrong, either way."""
+LEAST_GROWTH = 0.5
+"""Part of a pass of an image that is not small which grows with the pixels at the least."""
 SMALL_MEGAPIXELS = 0.25
 """Below it a pass is largely fixed costs, which one measurement cannot tell from what grows."""
 
@@ -397,8 +399,12 @@ def _extrapolated(cell: Cell, records: Sequence[Record]) -> Estimate:
         before = records[-2]
         more_s = _seconds(nearest) - _seconds(before)
         per_megapixel = more_s / (nearest.megapixels - before.megapixels)
+        in_proportion = _seconds(nearest) / nearest.megapixels
+        if before.megapixels >= SMALL_MEGAPIXELS:
+            # Beyond small images most of a pass grows; if it seems not to, something disturbed it.
+            per_megapixel = max(per_megapixel, LEAST_GROWTH * in_proportion)
         # Where it grew by more than in proportion, something else was measured as well.
-        if 0 <= per_megapixel < _seconds(nearest) / nearest.megapixels:
+        if 0 <= per_megapixel < in_proportion:
             more = per_megapixel * (cell.megapixels - nearest.megapixels)
             return Estimate(
                 _seconds(nearest) + more,

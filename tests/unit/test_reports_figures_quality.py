@@ -324,15 +324,18 @@ def test_picture_figure_shows_pairs_and_names_what_it_lacks(tmp_path: Path) -> N
     pictures(tmp_path, run)
     (tmp_path / "images/adain-vgg16-16x-fp32-1.png").unlink()
     (tmp_path / "images/wct-vgg16-1x-fp32-0.png").write_bytes(b"not a picture")
+    stopped = next(r for r in run if r["model"] == "adain-vgg16-1x")
+    stopped["per_pair"] = stopped["per_pair"][:1]
     with paper_style():
         figure = picture_figure(read_results(frame(run)), tmp_path)
         words = " ".join(texts(figure)).replace("\n", " ")
+    assert words.count("no picture: this pair was not finished") == 1
     assert "content photo-0.jpg" in words
     assert "style painting-1.jpg" in words
     assert words.count("cannot be read") == 2
     assert "Random weights: no picture of adain-vgg16-4x and wct-vgg16-4x." in words
-    # two pairs of six pictures, two unreadable, each with its close-up
-    assert sum(len(axes.images) for axes in figure.axes) == 2 * (12 - 2)
+    # two pairs of six pictures, two unreadable and one unfinished, each with its close-up
+    assert sum(len(axes.images) for axes in figure.axes) == 2 * (12 - 3)
 
 
 def test_close_up_is_pixel_for_pixel_where_the_detail_is(tmp_path: Path) -> None:
