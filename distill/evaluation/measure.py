@@ -3,6 +3,7 @@
 What is computed of each model, on images of ``size x size`` pixels (see :func:`square`):
 
 - reconstruction PSNR of each stage, ``decoder(encoder(x))`` clamped to 0..1, of each photograph;
+- content kept (:mod:`distill.content_kept`) of the stylised output;
 - content and style loss of the stylised output (:mod:`distill.reference_losses`), full style;
 - LPIPS (:mod:`distill.perceptual`) and PSNR between its output and the teacher's.
 
@@ -22,6 +23,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from distill.cascades import load_cascade
+from distill.content_kept import ContentKept
 from distill.errors import UserError
 from distill.evaluation.candidates import Candidate, find_candidates
 from distill.inference import Layout
@@ -151,6 +153,7 @@ def _measure(
     """Fill an evaluation's rows; the pairs of one style follow each other."""
     size = found.settings.size
     losses = ReferenceLosses(found.settings.network, found.settings.device)
+    kept = ContentKept(found.settings.device)
     lpips = _lpips(found)
     found.lpips_backbone = "" if lpips is None else lpips.backbone
     rebuilt: dict[tuple[str, int], Row] = {}
@@ -171,7 +174,7 @@ def _measure(
             content = image(contents, content_index)
             names = {"content": contents.name(content_index), "style": styles.name(style_index)}
             rows = _measure_pair(
-                loaded, content, codes, style_features, losses, lpips, found.teachers
+                loaded, content, codes, style_features, losses, kept, lpips, found.teachers
             )
             whole = []
             for one, values in zip(loaded, rows, strict=True):
@@ -267,6 +270,7 @@ def _measure_pair(
     codes: Mapping[str, StyleCode],
     style: ImageFeatures,
     losses: ReferenceLosses,
+    kept: ContentKept,
     lpips: Lpips | None,
     teachers: Mapping[str, str],
 ) -> list[Row]:
@@ -286,6 +290,7 @@ def _measure_pair(
         layers = losses.style_losses(features, style)
         rows[name] = {
             "content_loss": losses.content_loss(features, content),
+            "content_kept": kept(output, photograph),
             "style_loss": sum(layers.values()),
             **{f"style_loss_{layer}": value for layer, value in layers.items()},
         }

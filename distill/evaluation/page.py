@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from distill.content_kept import KEPT
 from distill.evaluation.candidates import Candidate
 from distill.evaluation.measure import Evaluation
 from distill.evaluation.summary import RATIO, STYLE_LAYERS
@@ -131,6 +132,7 @@ def stylised(rows: Sequence[Row], names: dict[str, str]) -> str:
             "model": lambda r: names[r["model"]],
             "compressor": lambda r: r["compressor"],
             "seed": lambda r: r["seed"] or DASH,
+            "content kept": lambda r: _kept(r.get("content_kept")),
             "content loss": lambda r: _number(r["content_loss"]),
             "content / teacher's": interval(f"content_loss{RATIO}"),
             "content, of means": lambda r: _number(r.get("content_loss_ratio")),
@@ -144,8 +146,13 @@ def stylised(rows: Sequence[Row], names: dict[str, str]) -> str:
     ) + (
         "\n\nLosses, LPIPS and PSNR are means over n pairs; losses over the teacher's are "
         "geometric means of the pairs' ratios, and beside them stand ratios of means. In "
-        "brackets 95 % intervals."
+        "brackets 95 % intervals. Content kept is the likeness of the picture's layout to its "
+        f"content's, 1 at most; below {KEPT} the subject can no longer be named (**lost**)."
     )
+
+
+def _kept(value: float | None) -> str:
+    return DASH if value is None else f"{value:.2f}" + (" **lost**" if value < KEPT else "")
 
 
 def style_by_layer(rows: Sequence[Row], names: dict[str, str]) -> str:

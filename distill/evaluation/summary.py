@@ -20,6 +20,7 @@ RESAMPLES = 4999
 FP16_BYTES = 2
 RECONSTRUCTION = tuple(f"reconstruction_psnr_relu{stage}_1" for stage in (5, 4, 3, 2, 1))
 LOSSES = ("content_loss", "style_loss")
+KEPT = "content_kept"
 TO_TEACHER = ("lpips_teacher", "psnr_teacher")
 STYLE_LAYERS = tuple(f"style_loss_relu{stage}_1" for stage in range(1, 6))
 """Means over pairs of the style loss's parts."""
@@ -32,7 +33,7 @@ COLUMNS = (
     *(*_IDENTITY, *_SETTINGS, *_COST, "photographs", "pairs"),
     *(
         f"{key}{part}"
-        for key in (*RECONSTRUCTION, *LOSSES, *TO_TEACHER)
+        for key in (*RECONSTRUCTION, KEPT, *LOSSES, *TO_TEACHER)
         for part in ("", "_std", "_low", "_high")
     ),
     *STYLE_LAYERS,
@@ -179,7 +180,7 @@ def _quality(rows: Sequence[Row], teacher: Sequence[Row], found: Evaluation) -> 
     values: Row = {"photographs": len(by_photograph), "pairs": len(pairs)}
     for key in RECONSTRUCTION:
         values |= _described(key, list(by_photograph), seed)
-    for key in (*LOSSES, *TO_TEACHER):
+    for key in (KEPT, *LOSSES, *TO_TEACHER):
         values |= _described(key, pairs, seed)
     for key in STYLE_LAYERS:
         layer = [row[key] for row in pairs if key in row]

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from distill.cascades import convert_published, load_cascade, own_files
 from distill.command_line import run_app
+from distill.content_kept import ContentKept
 from distill.devices import resolve_device
 from distill.errors import EnvironmentUnfitError, UserError
 from distill.evaluation import measure
@@ -245,6 +246,9 @@ def test_values_are_those_of_the_plain_networks(found, images, models):
     output = losses.features(plain_stylize(networks, "adain", content, style))
     expected = losses.content_loss(output, losses.features(content))
     assert row["content_loss"] == pytest.approx(expected, rel=1e-3)
+    with torch.inference_mode():
+        picture = plain_stylize(networks, "adain", content, style)
+    assert row["content_kept"] == pytest.approx(ContentKept()(picture, content), abs=1e-3)
     layers = losses.style_losses(output, losses.features(style))
     assert row["style_loss"] == pytest.approx(sum(layers.values()), rel=1e-3)
     for layer, value in layers.items():
