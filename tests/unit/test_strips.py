@@ -22,9 +22,7 @@ from distill.models import FAMILIES, METHODS
 
 pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("no_embedded_models")]
 TOLERANCE = 3e-4
-"""In float32. On every processor tried the two are equal to the last bit; but which convolution a
-library chooses for a height is its own affair, and of the last bit whitening, with random weights,
-makes 1e-4 in one of some hundred draws."""
+"""In float32. On most processors the two are equal to the last bit."""
 SMALL = "wct-vgg19-64x"
 KEEPS = tuple(
     Keep(what, place, 0)
@@ -41,8 +39,12 @@ AGAIN = Keep("nothing", "memory", 0)
 load = cache(load_stylizer)
 
 
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def noise(height: int, width: int, seed: int = 0) -> Tensor:
-    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(1, 3, height, width, generator=seeded(seed))
 
 
 def picture(height: int, width: int) -> Tensor:
@@ -81,6 +83,22 @@ def whole(stylizer: Stylizer, content: Tensor, alpha: float = 1.0) -> Tensor:
     return replace(stylizer, execution="whole").stylize(content, code_of(stylizer), alpha)
 
 
+def assert_whole(stylizer: Stylizer, content: Tensor, found: Tensor, alpha: float = 1.0) -> None:
+    """Hold a result of strips against that of the whole image.
+
+    Which convolution a library chooses for a height is its own affair, and what whitening with
+    random weights makes of the last bit is large: as large as when the content itself is changed
+    by half a bit, which is asked only where the two differ.
+    """
+    expected = whole(stylizer, content, alpha)
+    difference = (found - expected).abs().max()
+    if difference > TOLERANCE:
+        noises = (torch.randn(content.shape, generator=seeded(seed)) for seed in range(3))
+        nudged = [content * (1 + torch.finfo(content.dtype).eps / 2 * some) for some in noises]
+        reactions = [(whole(stylizer, each, alpha) - expected).abs().max() for each in nudged]
+        assert difference <= 3 * max(reactions)
+
+
 def keeps_of(stylizer: Stylizer, choices: list[int], again: bool) -> tuple[Keep, ...]:
     keeps = [KEEPS[choice] for choice in choices[: len(stylizer.stages)]]
     return (AGAIN, *keeps[1:]) if again else tuple(keeps)
@@ -113,9 +131,8 @@ def test_strips_are_the_whole_image(
     before = content.clone()
     keeps = keeps_of(stylizer, choices, again)
     found = in_strips(stylizer, content, rows=rows, keeps=keeps, alpha=alpha)
-    expected = whole(stylizer, content, alpha)
     assert found.shape == (1, 3, height, width)
-    assert (found - expected).abs().max() <= TOLERANCE
+    assert_whole(stylizer, content, found, alpha)
     assert torch.equal(content, before)
 
 
@@ -133,14 +150,14 @@ def test_long_wide_and_full_width_ones(model, height, width, rows):
     stylizer = load_stylizer(model)
     content = picture(height, width)
     found = in_strips(stylizer, content, rows=rows)
-    assert (found - whole(stylizer, content)).abs().max() <= TOLERANCE
+    assert_whole(stylizer, content, found)
 
 
 def test_trained_students_too(students):
     stylizer = load_stylizer(f"wct-vgg19-16x:{students}")
     content = picture(150, 90)
     found = in_strips(stylizer, content, keeps=(AGAIN, *KEEPS[1:]))
-    assert (found - whole(stylizer, content)).abs().max() <= TOLERANCE
+    assert_whole(stylizer, content, found)
 
 
 @pytest.mark.parametrize("budget", [None, 300 * 10**6])
@@ -149,7 +166,7 @@ def test_as_an_execution(budget):
     stylizer = load_stylizer(SMALL, execution="strips", memory_bytes=budget)
     content = picture(200, 120)
     found = stylizer.stylize(content, code_of(stylizer), 0.8)
-    assert (found - whole(stylizer, content, 0.8)).abs().max() <= TOLERANCE
+    assert_whole(stylizer, content, found, 0.8)
 
 
 def test_a_budget_that_the_output_alone_takes_is_refused():
