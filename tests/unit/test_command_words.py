@@ -52,6 +52,7 @@ def test_the_version(tool: str, capsys: pytest.CaptureFixture[str]):
 
 
 def test_completion(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")  # of who runs the tests
     assert bench("--show-completion", "bash") == 0
     monkeypatch.setenv("_BENCH_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", "bench base")
