@@ -95,6 +95,9 @@ CASES = {
     "bench study proxy": Case("study proxy losses", result=True),
     "distill import": Case("import source target"),
     "distill fetch": Case("fetch vgg16-normalised"),
+    "distill normalise": Case(
+        "normalise vgg16-normalised no{n}", files="no{n}/stage5-encoder.safetensors"
+    ),
     "distill info": Case("info adain-vgg16-64x", result=True),
     "distill evaluate": Case(
         "evaluate adain-vgg16-1x adain-vgg16-64x --content c.png --style s.png --size 64 "
