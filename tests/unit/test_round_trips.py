@@ -107,7 +107,9 @@ def kept(folder: Path, name: str, picture: bytes, *, as_folder: bool) -> Any:
     """A scenario with an image of that name, in a folder of that name or named itself."""
     images = folder / name if as_folder else folder / "images"
     images.mkdir(exist_ok=True)
-    file = images / ("x.png" if as_folder else f"{name}.png")  # a folder's hidden files do not count
+    file = images / (
+        "x.png" if as_folder else f"{name}.png"
+    )  # a folder's hidden files do not count
     file.write_bytes(picture)
     path = folder / "x.yaml"
     tree = {
