@@ -19,13 +19,18 @@ _LARGEST_REDUCED = 2**31
 
 
 def _onednn(x: Tensor) -> bool:
-    """Whether oneDNN's convolution with fused ReLU, which torch.compile also uses, takes a map."""
+    """Whether oneDNN's convolutions with fused ReLU, which torch.compile also uses, take a map.
+
+    They are used without ReLU too: PyTorch's own have other kernels for small maps, and a low band
+    would differ from the whole image in the last bit.
+    """
     return (
         x.device.type == "cpu"
         and x.dtype != torch.float64  # which oneDNN refuses
         and bool(torch.backends.mkldnn.enabled)
         and torch._C._has_mkldnn
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and hasattr(torch.ops.mkldnn, "_convolution_transpose_pointwise")
     )
 
 
@@ -33,8 +38,6 @@ def _convolve(
     x: Tensor, weight: Tensor, bias: Tensor, relu: bool, padding: tuple[int, int] = (0, 0)
 ) -> Tensor:
     if _onednn(x):
-        # Without ReLU too: conv2d has other kernels for small maps, and a low band would differ
-        # from the whole image in the last bit.
         ones, fused = [1, 1], torch.ops.mkldnn._convolution_pointwise
         then = "relu" if relu else "none"
         fused_result: Tensor = fused(x, weight, bias, padding, ones, ones, 1, then, [], "")
@@ -104,5 +107,11 @@ def upsample_convolve(
     """Nearest upsampling by 2 and a 3x3 convolution, by the kernel that both come down to."""
     # The doubled map reflected at its border reads the edge pixel, as the map extended by it does.
     wide = F.pad(x, (1, 1, 1, 1) if vertical else (1, 1, 0, 0), mode="replicate")
+    if _onednn(x):
+        fused, then = torch.ops.mkldnn._convolution_transpose_pointwise, "relu" if relu else "none"
+        fused_result: Tensor = fused(
+            wide, kernel, bias, (3, 3), (0, 0), (2, 2), (1, 1), 1, then, [], ""
+        )
+        return fused_result
     y = F.conv_transpose2d(wide, kernel, bias, stride=2, padding=3)
     return y.relu_() if relu else y

@@ -44,6 +44,19 @@ def _convolution_pointwise(
     return _convolution(x, weight, bias, stride, padding, dilation, False)
 
 
+def _transposed_pointwise(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding: Sequence[int],
+    output_padding: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    *_: object,
+) -> Tensor:
+    return _convolution(x, weight, bias, stride, padding, dilation, True)
+
+
 def _pad(x: Tensor, padding: Sequence[int], *_: object) -> Tensor:
     left, right, top, bottom = padding
     height, width = x.shape[-2:]
@@ -111,6 +124,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "aten::add": _pointwise,
     "aten::convolution": _convolution,
     "mkldnn::_convolution_pointwise": _convolution_pointwise,
+    "mkldnn::_convolution_transpose_pointwise": _transposed_pointwise,
     "aten::reflection_pad2d": _pad,
     "aten::replication_pad2d": _pad,
     "aten::max_pool2d_with_indices": _pool,

@@ -21,7 +21,11 @@ from bench.prediction.shape_rules import META, RULES
 
 CONVOLUTION = "convolution"
 TRANSPOSED = "transposed convolution"
-_CONVOLUTIONS = ("aten::convolution", "mkldnn::_convolution_pointwise")
+_CONVOLUTIONS = {
+    "aten::convolution": CONVOLUTION,
+    "mkldnn::_convolution_pointwise": CONVOLUTION,
+    "mkldnn::_convolution_transpose_pointwise": TRANSPOSED,
+}
 _CPU = torch.device("cpu")
 
 
@@ -193,7 +197,7 @@ def _learn(func: OpOverload) -> _Known:
     )
     returns = func._schema.returns
     return _Known(
-        name=CONVOLUTION if name in _CONVOLUTIONS else name,
+        name=_CONVOLUTIONS.get(name, name),
         written=written,
         view=written is None and bool(returns) and returns[0].alias_info is not None,
         takes_device=any(argument.name == "device" for argument in arguments),

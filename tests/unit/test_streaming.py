@@ -9,8 +9,10 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from distill.inference import FastDecoder, FastEncoder, Layout, Step
+from distill.inference import Before, FastDecoder, FastEncoder, Layout, Step
+from distill.kernels import transposed_kernel
 from distill.models import FAMILIES
 from distill.networks import (
     STAGES,
@@ -246,3 +248,36 @@ def test_the_bytes_of_a_band_are_input_copy_and_output():
     counted = band_bytes(encoder.steps, FP32, width, rows)
     plainly = 4 * width * (3 * rows + 3 * (rows + 2) + channels * rows + 3 * 2)
     assert plainly <= counted <= 1.1 * plainly
+
+
+class _Operations(TorchDispatchMode):
+    """Keeps the names of the operations that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func._schema.name)
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.ops.mkldnn, "_convolution_transpose_pointwise"),
+    reason="this PyTorch is built without oneDNN",
+)
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("before", ["", "transpose"])
+@pytest.mark.parametrize("size", [(3, 2), (20, 300)])
+def test_low_bands_are_convolved_by_the_library_that_convolves_the_whole(
+    size: tuple[int, int], before: Before, relu: bool
+) -> None:
+    """PyTorch has convolutions of its own for small maps, which round otherwise."""
+    weight = torch.randn(8, 8, 3, 3)
+    weight = transposed_kernel(weight) if before == "transpose" else weight
+    step = Step(FP32.place(weight), torch.randn(8), relu=relu, before=before)
+    with torch.inference_mode(), _Operations() as operations:
+        step.convolve(FP32.place(torch.randn(1, 8, *size)), vertical=False)
+    chosen = {name for name in operations.names if "convolution" in name}
+    kind = "convolution_transpose" if before == "transpose" else "convolution"
+    assert chosen == {f"mkldnn::_{kind}_pointwise"}
