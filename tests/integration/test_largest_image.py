@@ -23,7 +23,8 @@ def test_the_answer_ran_twice_and_what_is_beyond_it_did_not(tmp_path):
     result = CliRunner().invoke(app, [*options, "--out", str(tmp_path), "--format", "json"])
     assert result.exit_code == 0, result.output
     answer = json.loads(result.stdout)
-    assert answer["limit"] == "memory"
+    # Where memory ends, a library may end its process: oneDNN in PyTorch 2.11 sometimes does.
+    assert answer["limit"] in ("memory", "crash")
     found, failed = answer["megapixels"], answer["smallest_failed_megapixels"]
     assert found < failed <= (1 + TOLERANCE) * found * 1.005
     statuses = {size: [] for size in (found, failed)}
@@ -36,7 +37,8 @@ def test_the_answer_ran_twice_and_what_is_beyond_it_did_not(tmp_path):
     assert len(answer["evidence"]) <= 18
     # What a process takes beside the maps varies, so not the answer's own size is tried again.
     ran, beyond = exhaustive(CAP, [_scaled(answer, 0.94), _scaled(answer, 1.1)], out=tmp_path)
-    assert (ran, beyond) == ("ok", "out_of_memory")
+    assert ran == "ok"
+    assert beyond != "ok"
 
     (folder,) = (path for path in tmp_path.iterdir() if path.samefile(answer["run"]))
     with (folder / "evidence.csv").open() as file:
@@ -44,7 +46,7 @@ def test_the_answer_ran_twice_and_what_is_beyond_it_did_not(tmp_path):
     assert [float(row["megapixels"]) for row in rows] == [
         row["megapixels"] for row in answer["evidence"]
     ]
-    assert {row["status"] for row in rows} == {"ok", "out_of_memory"}
+    assert {row["status"] for row in rows} - {"crashed"} == {"ok", "out_of_memory"}
 
 
 def _scaled(answer: dict[str, int], factor: float) -> tuple[int, int]:
