@@ -111,8 +111,8 @@ def test_a_cell_without_time_for_another_pass_is_measured_once(use, tmp_path):
 
 def test_warm_up_gives_way_when_time_is_short(use, tmp_path):
     # Room for five passes after the first, a quarter of them at most for warming up.
-    stylizer = use(FakeStylizer(pass_s=0.3))
-    record = measure_cell(make_cell(limit_s=1.95, warmup=50, repeats=50), tmp_path)
+    stylizer = use(FakeStylizer(pass_s=0.6))
+    record = measure_cell(make_cell(limit_s=3.9, warmup=50, repeats=50), tmp_path)
     assert record.status == "ok"
     assert record.reason_code is None
     assert record.warmup is not None
