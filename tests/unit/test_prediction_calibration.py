@@ -62,7 +62,9 @@ def measured(monkeypatch) -> list[tuple[str, ...]]:
     """What was measured, by precisions; a pass takes as many seconds as there were measurements."""
     asked: list[tuple[str, ...]] = []
 
-    def measure(like: Cell, precisions: tuple[str, ...]) -> CalibrationFile:
+    def measure(
+        like: Cell, precisions: tuple[str, ...], longest_s: float | None
+    ) -> CalibrationFile:
         asked.append(tuple(precisions))
         found = {precision: passes(len(asked)) for precision in precisions}
         return CalibrationFile(identity={}, measured_at="", precisions=found)

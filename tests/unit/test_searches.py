@@ -114,7 +114,8 @@ def test_a_pass_that_would_take_longer_than_a_cell_may_is_not_tried(tmp_path, pr
     assert probes == []
     assert found.width is None
     assert "a cell's limit is 0 s" in found.reason
-    assert "in proportion to the pixels" in found.reason
+    assert "MP measured at" in found.reason
+    assert "what grew between them" in found.reason
 
 
 def test_the_table_of_models_shows_what_was_found_and_says_so(tmp_path):
