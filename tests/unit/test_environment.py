@@ -449,7 +449,8 @@ def test_a_package_that_is_not_installed_takes_its_version_from_the_project(tmp_
 @pytest.fixture
 def here(cards):
     cards("Card A")
-    return collect_environment("cuda:0")
+    collected = collect_environment("cuda:0")
+    return collected | {"variables": {"OMP_NUM_THREADS": "1"}}  # not those of who runs the tests
 
 
 def test_an_environment_can_be_compared_with_itself_at_another_time(here):
